@@ -1,0 +1,125 @@
+"""What a broker is told: listeners, users, access rules, limits.
+
+Plain frozen values in no engine's dialect. Each engine translates them; `to_json` and
+`from_json` carry them to a child process. Nothing here imports anything heavy, because the
+child process is on a Pi and pays for every import.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class EngineName(StrEnum):
+    EMBEDDED = "embedded"
+    MOSQUITTO = "mosquitto"
+    AMQTT = "amqtt"
+
+
+class Action(StrEnum):
+    PUBLISH = "publish"
+    SUBSCRIBE = "subscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP address to listen on; port 0 is not allowed, clients must be able to know it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A name that may log on.
+
+    `verifier` is one of
+    - `$argon2...`: a password hash made by `edge password` (slow on purpose, for people),
+    - `$7$iterations$salt$hash`: PBKDF2-HMAC-SHA512 as mosquitto_passwd writes it,
+    - `token:<sha256 hex>`: the digest of a random token of at least 128 bit (for machines; quick).
+    """
+
+    name: str
+    verifier: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a role's access list; the first rule whose filter matches decides."""
+
+    action: Action
+    topic_filter: str
+    allow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A named access list. What no rule matches is refused."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that keep one client from hurting the others. Sizes in bytes, times in seconds."""
+
+    packet_size: int = 1024 * 1024          # a larger packet closes its connection
+    connections: int = 1000
+    connect_timeout: float = 5.0            # from accept to a whole CONNECT
+    queue_messages: int = 1000              # per session: waiting for an offline or slow client
+    queue_bytes: int = 8 * 1024 * 1024      # per session, the same
+    send_buffer: int = 4 * 1024 * 1024      # per connection: a client that does not read is cut off
+    inflight: int = 20                      # QoS 1 and 2 deliveries that await an acknowledgement
+    retained_messages: int = 100_000
+    subscriptions: int = 1000               # per session
+    sessions: int = 10_000                  # kept for clients that are away; the oldest goes first
+    topic_levels: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Everything one broker needs.
+
+    `anonymous` is the role of a client without a user name, or None if it is refused.
+    `seed` holds retained messages (topic, payload) that stand before the first client can connect.
+    `urgent` lists topic filters whose messages pass before others when both wait.
+    """
+
+    listeners: tuple[Listener, ...]
+    roles: tuple[Role, ...] = ()
+    users: tuple[User, ...] = ()
+    anonymous: str | None = None
+    limits: Limits = Limits()
+    seed: tuple[tuple[str, str], ...] = ()
+    urgent: tuple[str, ...] = ()
+
+
+def to_json(settings: BrokerSettings) -> str:
+    return json.dumps(asdict(settings))
+
+
+def from_json(text: str) -> BrokerSettings:
+    """The inverse of `to_json`. It reads only what our own parent process wrote."""
+    raw = json.loads(text)
+    return BrokerSettings(
+        listeners=tuple(Listener(**each) for each in raw["listeners"]),
+        roles=tuple(_role(each) for each in raw["roles"]),
+        users=tuple(User(**each) for each in raw["users"]),
+        anonymous=raw["anonymous"],
+        limits=Limits(**raw["limits"]),
+        seed=tuple((topic, payload) for topic, payload in raw["seed"]),
+        urgent=tuple(raw["urgent"]),
+    )
+
+
+def _role(raw: dict[str, object]) -> Role:
+    rules = raw["rules"]
+    assert isinstance(rules, list)
+    return Role(
+        name=str(raw["name"]),
+        rules=tuple(
+            Rule(Action(each["action"]), each["topic_filter"], each["allow"]) for each in rules
+        ),
+    )
