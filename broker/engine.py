@@ -1,14 +1,19 @@
-"""The three methods behind which every broker of the group hides.
+"""The three methods behind which every broker of the group hides, and what keeps one running.
 
 An engine runs the broker in a child process, so that application traffic never shares the
 agent's event loop, and so that a broker that dies takes nothing with it. The child dies with its
-parent, also when the parent is killed with SIGKILL. Supervision (starting it again) is the
-caller's business: see `supervise`.
+parent, also when the parent is killed with SIGKILL. Starting it again is the work of `supervise`.
 """
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
 
 from broker.settings import BrokerSettings, EngineName
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
 
 
 class EngineError(Exception):
@@ -28,6 +33,75 @@ class Engine(Protocol):
         """Wait until the broker ends by itself; return why, as one line. Never returns after stop."""
 
 
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something that an engine is known to do wrong. `id` is also the name that tests use."""
+
+    id: str
+    sentence: str
+
+
 def create_engine(name: EngineName, settings: BrokerSettings) -> Engine:
     """A new engine of the named kind, not started. Raises EngineError for settings it cannot honour."""
-    raise NotImplementedError  # replaced in this very change by the three engines
+    # Imported here because these modules import this one, and because only one of them is needed.
+    match name:
+        case EngineName.EMBEDDED:
+            from broker.embedded_engine import EmbeddedEngine  # noqa: PLC0415
+
+            return EmbeddedEngine(settings)
+        case EngineName.MOSQUITTO:
+            from broker.mosquitto_engine import MosquittoEngine  # noqa: PLC0415
+
+            return MosquittoEngine(settings)
+        case EngineName.AMQTT:
+            from broker.amqtt_engine import AmqttEngine  # noqa: PLC0415
+
+            return AmqttEngine(settings)
+
+
+async def supervise(
+    make_engine: Callable[[], Engine],
+    *,
+    on_started: Callable[[], None],
+    on_failed: Callable[[str], None],
+) -> NoReturn:
+    """Keep a broker running until cancelled, and stop it then.
+
+    `on_started` is called whenever clients can connect (again), `on_failed` with one line for
+    every end and every vain restart. Only the first start may fail for good: its EngineError is
+    the operator's business and is raised to the caller.
+    """
+    pause = FIRST_PAUSE
+    has_started = False
+    while True:
+        engine = make_engine()
+        started_at = asyncio.get_running_loop().time()
+        try:
+            await engine.start()
+            has_started = True
+            on_started()
+            reason = await engine.failed()
+        except EngineError as error:
+            if not has_started:
+                raise
+            reason = str(error)
+        finally:
+            await engine.stop()
+        on_failed(reason)
+        # A broker that served for a while did not fail because of the way it was started.
+        if asyncio.get_running_loop().time() - started_at > LONGEST_PAUSE:
+            pause = FIRST_PAUSE
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def known_defects(name: EngineName) -> tuple[Defect, ...]:
+    """What the named engine is known to do wrong, for operators (`edge check`) and for tests."""
+    return _DEFECTS[name]
+
+
+_DEFECTS: dict[EngineName, tuple[Defect, ...]] = {
+    EngineName.EMBEDDED: (),
+    EngineName.MOSQUITTO: (),
+    EngineName.AMQTT: (),
+}

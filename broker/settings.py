@@ -6,7 +6,7 @@ child process is on a Pi and pays for every import.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -37,11 +37,15 @@ class User:
     - `$argon2...`: a password hash made by `edge password` (slow on purpose, for people),
     - `$7$iterations$salt$hash`: PBKDF2-HMAC-SHA512 as mosquitto_passwd writes it,
     - `token:<sha256 hex>`: the digest of a random token of at least 128 bit (for machines; quick).
+
+    `secret` is the clear token, where the caller knows it: mosquitto cannot check a plain digest,
+    so its engine makes a verifier of its own kind from it. The other engines do without.
     """
 
     name: str
     verifier: str
     role: str
+    secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
