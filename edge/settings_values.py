@@ -1,0 +1,269 @@
+"""The values and tables that a group file is made of, each checked on its own.
+
+What must hold between several of them is in `edge.settings_laws`. A refusal is one sentence of
+the form "what is wrong; what would be right".
+"""
+
+import ipaddress
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from broker.settings import EngineName
+
+DEFAULT_MQTT_PORT = 1883
+NO_NUMBER = "is not a number; write a number without quotes"
+PASSWORD_HASH_STARTS = ("$argon2", "$7$")
+
+
+class Policy(StrEnum):
+    """Who may be hot when not all brokers answer, see docs/protocol.md."""
+
+    MAJORITY = "majority"
+    WITNESS = "witness"
+    AVAILABILITY = "availability"
+    SAFETY = "safety"
+
+
+class Profile(StrEnum):
+    NORMAL = "normal"
+    FAST = "fast"
+    SAFE = "safe"
+
+
+class Anonymous(StrEnum):
+    NONE = "none"
+    READ = "read"
+    OPERATE = "operate"
+
+
+class UserRole(StrEnum):
+    READ = "read"
+    OPERATE = "operate"
+
+
+def split_address(text: str) -> tuple[str, int | None]:
+    """The host and, if given, the port of "host", "host:port", "[v6]:port" or a bare v6 address."""
+    bracketed = re.fullmatch(r"\[([^]]+)\](?::(\d+))?", text)
+    if bracketed:
+        ipaddress.IPv6Address(bracketed[1])
+        return bracketed[1], _port(bracketed[2])
+    if text.count(":") > 1:
+        return str(ipaddress.IPv6Address(text)), None
+    plain = re.fullmatch(r"([A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)(?::(\d+))?", text)
+    if not plain:
+        raise ValueError(text)
+    return plain[1], _port(plain[2])
+
+
+def _port(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    if not 1 <= int(digits) <= 65535:
+        raise ValueError(digits)
+    return int(digits)
+
+
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError(
+            "is not a usable name, it becomes part of MQTT topics; "
+            "use 1 to 64 letters, digits, _ or -"
+        )
+    return text
+
+
+def _check_address(text: str) -> str:
+    try:
+        split_address(text)
+    except ValueError:
+        raise ValueError(
+            'is not an address; write "host", "host:port" or "[v6]:port", ports are 1 to 65535'
+        ) from None
+    return text
+
+
+def _check_host(text: str) -> str:
+    if split_address(_check_address(text))[1] is not None:
+        raise ValueError("has a port, a ping has none; write the host alone")
+    return text
+
+
+def _check_endpoint(text: str) -> str:
+    if split_address(_check_address(text))[1] is None:
+        raise ValueError('has no port; write "host:port"')
+    return text
+
+
+def _check_interface_address(text: str) -> str:
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            'is not an address with its network; write it like "192.168.2.50/24"'
+        ) from None
+    return text
+
+
+def _check_password_hash(text: str) -> str:
+    if not text.startswith(PASSWORD_HASH_STARTS):
+        raise ValueError(
+            "is not a password hash that the brokers know; make one with: edge password"
+        )
+    return text
+
+
+def _refuse_truth(value: object) -> object:
+    """TOML's true is not a number, although Python thinks so."""
+    if isinstance(value, bool):
+        raise ValueError(NO_NUMBER)  # noqa: TRY004  pydantic takes a ValueError as a refusal
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Host = Annotated[str, AfterValidator(_check_host)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+InterfaceAddress = Annotated[str, AfterValidator(_check_interface_address)]
+PasswordHash = Annotated[str, AfterValidator(_check_password_hash)]
+Port = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=65535)]
+Priority = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=0, le=255)]
+WholeSeconds = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=65535)]
+Seconds = Annotated[float, BeforeValidator(_refuse_truth), Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+Command = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Table(BaseModel):
+    """A table of the file: read once, never changed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(Table):
+    """A process that runs an agent and a broker; priority 0 is hot only by an operator's order."""
+
+    name: Name
+    priority: Priority = 1
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1)]
+
+
+class Credentials(Table):
+    user: Text | None = None
+    password: Text | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _password_has_a_user(self) -> Self:
+        if self.password is not None and self.user is None:
+            raise ValueError("has a password and no user; MQTT wants both, add user")
+        return self
+
+
+class Witness(Table):
+    """A broker that votes and is never hot."""
+
+    name: Name
+    address: Address
+    credentials: Credentials = Credentials()
+
+
+class Timing(Table):
+    """All times of the protocol, in seconds. The defaults are those of the profile "normal"."""
+
+    heartbeat: Seconds = 0.25
+    lease: Seconds = 1.0
+    fence_delay: Seconds = 0.1
+    stagger: Seconds = 0.15
+    keepalive: WholeSeconds = 5
+    election: Seconds = 7.0
+    waiting_hot: Seconds = 10.0
+    waiting_ready_hot: Seconds = 120.0
+    starting_to_standby: Seconds = 120.0
+    starting_to_hot: Seconds = 120.0
+
+
+PROFILES: dict[Profile, dict[str, float]] = {
+    Profile.NORMAL: {},
+    Profile.FAST: {"heartbeat": 0.06, "lease": 0.25, "fence_delay": 0.05, "stagger": 0.05},
+    Profile.SAFE: {"heartbeat": 1.25, "lease": 5.0, "fence_delay": 0.1, "stagger": 0.5},
+}
+
+
+class NetCheck(Table):
+    """References outside the group that tell a node whether it is itself cut off."""
+
+    ping: tuple[Host, ...] = ()
+    tcp: tuple[Endpoint, ...] = ()
+    interval: Seconds
+    timeout: Seconds
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, int], ...]:
+        """The TCP references as host and port."""
+        return tuple((host, port or 0) for host, port in map(split_address, self.tcp))
+
+
+class Broker(Table):
+    engine: EngineName = EngineName.EMBEDDED
+    host: Text = "0.0.0.0"  # noqa: S104  a broker of the group is there for the network
+    port: Port = DEFAULT_MQTT_PORT
+    websocket_port: Port | None = None
+
+
+class User(Table):
+    name: Text
+    password_hash: PasswordHash = Field(repr=False)
+    role: UserRole
+
+
+class Access(Table):
+    secret_file: Path = Path("/etc/edge/secret")
+    anonymous: Anonymous = Anonymous.READ
+    user: tuple[User, ...] = ()
+
+
+class DutyAddress(Table):
+    address: InterfaceAddress
+    interface: Text
+
+
+class DutyProcess(Table):
+    name: Name
+    command: Command | None = None
+    unit: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_run(self) -> Self:
+        if (self.command is None) == (self.unit is None):
+            raise ValueError('must have either command or unit; write command = ["program", "..."]')
+        return self
+
+
+class DutyHook(Table):
+    on_hot: Command | None = None
+    on_standby: Command | None = None
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> Self:
+        if self.on_hot is None and self.on_standby is None:
+            raise ValueError('does nothing; write on_hot = ["program", "..."], or on_standby')
+        return self
+
+
+class Duty(Table):
+    """What being hot means outside."""
+
+    address: tuple[DutyAddress, ...] = ()
+    process: tuple[DutyProcess, ...] = ()
+    hook: tuple[DutyHook, ...] = ()
+
+
+class Console(Table):
+    port: Port = 8080
+
+
+class Database(Table):
+    dsn: Text = Field(repr=False)
