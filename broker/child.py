@@ -87,7 +87,7 @@ class Child:
     def _read(self, process: Process, ready_text: str | None) -> None:
         def on_error_line(line: str) -> None:
             self._last_line = line
-            logger.info("%s: %s", self._name, line)
+            logger.log(self._level(line, ready_text), "%s: %s", self._name, line)
             if ready_text is not None and ready_text in line:
                 self._resolve(None)
 
@@ -97,6 +97,14 @@ class Child:
             asyncio.create_task(_each_line(process.stdout, self._on_output_line), name="stdout"),
             asyncio.create_task(_each_line(process.stderr, on_error_line), name="stderr"),
         ]
+
+    def _level(self, line: str, ready_text: str | None) -> int:
+        """Our own children say what matters; foreign ones, and those told to stop, say more."""
+        if self._is_stopping:
+            return logging.DEBUG
+        if ready_text is None:
+            return logging.INFO
+        return logging.WARNING if line.startswith(("Error", "Warning")) else logging.DEBUG
 
     def _on_output_line(self, line: str) -> None:
         if line == "ready":

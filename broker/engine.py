@@ -24,13 +24,13 @@ class Engine(Protocol):
     """A broker that can be started, stopped and watched. One life each: start once, stop once."""
 
     async def start(self) -> None:
-        """Return when clients can connect on every listener; raise EngineError if they never will."""
+        """Return when clients can connect on every listener, or raise EngineError."""
 
     async def stop(self) -> None:
         """Return when the process is gone and its ports are free. Safe to call at any time."""
 
     async def failed(self) -> str:
-        """Wait until the broker ends by itself; return why, as one line. Never returns after stop."""
+        """Wait until the broker ends by itself; return why, in one line. Not after a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Defect:
 
 
 def create_engine(name: EngineName, settings: BrokerSettings) -> Engine:
-    """A new engine of the named kind, not started. Raises EngineError for settings it cannot honour."""
+    """A new engine, not started. Raises EngineError for settings that it cannot honour."""
     # Imported here because these modules import this one, and because only one of them is needed.
     match name:
         case EngineName.EMBEDDED:

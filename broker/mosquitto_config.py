@@ -1,0 +1,143 @@
+"""Our settings in mosquitto's words: its configuration file and its access list. Pure.
+
+Access goes through mosquitto's own dynamic security plugin and not through an acl_file: only the
+plugin decides by the first matching rule, tells a refused publish from a refused read, and checks
+subscriptions. What mosquitto has no setting for and therefore does not hold: `connect_timeout`,
+`send_buffer`, `retained_messages`, `subscriptions`, `sessions`, `topic_levels` and `urgent`.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+from pathlib import Path
+
+from broker.engine import EngineError
+from broker.settings import Action, BrokerSettings, Limits, Role, User
+
+ANONYMOUS_GROUP = "anonymous"
+TOKEN_ITERATIONS = 101  # what mosquitto_passwd uses; a random token needs no slow hash
+SALT_SIZE = 12  # the plugin takes no other
+
+# A subscription is checked as a filter against the filter of the rule: it must be covered as a
+# whole. Each delivery is checked once more.
+_KINDS = {
+    Action.PUBLISH: ("publishClientSend",),
+    Action.SUBSCRIBE: ("subscribePattern", "publishClientReceive"),
+}
+
+
+def public_configuration(settings: BrokerSettings, directory: Path, plugin: Path) -> str:
+    """The configuration of the broker that clients meet; seeds are read from `directory`."""
+    lines = [
+        *_common(directory),
+        *(
+            line
+            for each in settings.listeners
+            for line in _listener(each.host, each.port, settings)
+        ),
+        f"allow_anonymous {_flag(settings.anonymous is not None)}",
+        f"plugin {plugin}",
+        f"plugin_opt_config_file {directory / 'access.json'}",
+        *_limits(settings.limits),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def seeding_configuration(directory: Path) -> str:
+    """The configuration of a broker that only we can reach, to lay down retained messages."""
+    lines = [*_common(directory), f"listener 0 {directory / 'socket'}", "allow_anonymous true"]
+    return "\n".join(lines) + "\n"
+
+
+def access_list(settings: BrokerSettings) -> str:
+    """The dynamic security plugin's file: users, roles and what no rule allows."""
+    document = {
+        "defaultACLAccess": {
+            "publishClientSend": False,
+            "publishClientReceive": False,
+            "subscribe": False,
+            "unsubscribe": True,
+        },
+        "roles": [_role(role) for role in settings.roles],
+        "clients": [_client(user) for user in settings.users],
+        "groups": [_anonymous_group(settings.anonymous)],
+        "anonymousGroup": ANONYMOUS_GROUP,
+    }
+    return json.dumps(document)
+
+
+def _common(directory: Path) -> list[str]:
+    return [
+        # Only error, warning and information: notices are one line per connection.
+        "log_dest stderr",
+        "log_type error",
+        "log_type warning",
+        "log_type information",
+        "log_timestamp false",
+        # Read once at the start (the seeds); nothing is written while it runs.
+        "persistence true",
+        f"persistence_location {directory}/",
+        "autosave_interval 0",
+        # Seeds belong to nobody; and rules do not change while the broker runs.
+        "check_retain_source false",
+    ]
+
+
+def _listener(host: str, port: int, settings: BrokerSettings) -> list[str]:
+    return [f"listener {port} {host}", f"max_connections {settings.limits.connections}"]
+
+
+def _limits(limits: Limits) -> list[str]:
+    return [
+        f"max_packet_size {limits.packet_size}",
+        f"max_queued_messages {limits.queue_messages}",
+        f"max_queued_bytes {limits.queue_bytes}",
+        f"max_inflight_messages {limits.inflight}",
+    ]
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001
+    return "true" if value else "false"
+
+
+def _role(role: Role) -> dict[str, object]:
+    entries = [
+        {"acltype": kind, "topic": rule.topic_filter, "priority": priority, "allow": rule.allow}
+        for priority, rule in enumerate(reversed(role.rules))  # the highest is asked first
+        for kind in _KINDS[rule.action]
+    ]
+    return {"rolename": role.name, "acls": entries}
+
+
+def _anonymous_group(role: str | None) -> dict[str, object]:
+    return {"groupname": ANONYMOUS_GROUP, "roles": [{"rolename": role}] if role else []}
+
+
+def _client(user: User) -> dict[str, object]:
+    iterations, salt, digest = _verifier(user)
+    return {
+        "username": user.name,
+        "password": digest,
+        "salt": salt,
+        "iterations": iterations,
+        "roles": [{"rolename": user.role}],
+    }
+
+
+def _verifier(user: User) -> tuple[int, str, str]:
+    parts = user.verifier.split("$")
+    if len(parts) == 5 and parts[1] == "7" and parts[2].isdecimal():
+        return int(parts[2]), parts[3], parts[4]
+    if user.secret is not None:
+        return _hash_token(user.secret)
+    raise EngineError(
+        f"mosquitto cannot check the password hash of user {user.name}; "
+        "make a new one with: edge password --engine mosquitto"
+    )
+
+
+def _hash_token(token: str) -> tuple[int, str, str]:
+    salt = secrets.token_bytes(SALT_SIZE)
+    digest = hashlib.pbkdf2_hmac("sha512", token.encode(), salt, TOKEN_ITERATIONS)
+    return TOKEN_ITERATIONS, base64.b64encode(salt).decode(), base64.b64encode(digest).decode()

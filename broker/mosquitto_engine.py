@@ -1,0 +1,132 @@
+"""The mosquitto engine: Debian's broker as a child process, configured from our settings.
+
+Seeds stand before the first client can connect: a first mosquitto that listens on a private socket
+only takes them, writes its store and ends; the second one, which clients meet, starts from it.
+"""
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+
+from broker.child import Child, bound_to_parent
+from broker.client import Client, Login
+from broker.engine import EngineError
+from broker.mosquitto_config import access_list, public_configuration, seeding_configuration
+from broker.ports import require_free_ports
+from broker.settings import BrokerSettings
+
+ACCOUNT = "mosquitto"  # made by the Debian package; mosquitto must not run as root
+PLUGIN = "mosquitto_dynamic_security.so"
+PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
+RUNNING = " running"  # the last line of a start: "mosquitto version 2.0.11 running"
+
+
+class MosquittoEngine:
+    """One mosquitto process. Its port must be 1024 or more when the node runs as root."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        self._access = access_list(settings)
+        self._child = Child("mosquitto")
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Return when clients can connect, with every seed in place."""
+        binary, plugin = find_binary(), find_plugin()
+        require_free_ports(self._settings.listeners)
+        with tempfile.TemporaryDirectory(prefix="edge-mosquitto-") as name:
+            directory = Path(name)
+            if self._settings.seed:
+                await self._lay_down_seeds(binary, directory)
+            _write(directory / "access.json", self._access)
+            public = public_configuration(self._settings, directory, plugin)
+            await _launch(self._child, binary, directory, public)
+        # By now mosquitto has read everything; password hashes need not lie around any longer.
+
+    async def stop(self) -> None:
+        await self._child.stop()
+
+    async def failed(self) -> str:
+        return await self._child.failed()
+
+    async def _lay_down_seeds(self, binary: str, directory: Path) -> None:
+        child = Child("mosquitto (seeding)")
+        try:
+            await _launch(child, binary, directory, seeding_configuration(directory))
+            await _publish_seeds(directory / "socket", self._settings.seed)
+        finally:
+            await child.stop()
+
+
+def find_binary() -> str:
+    """The mosquitto program; a normal user's PATH does not hold /usr/sbin on Debian."""
+    path = os.environ.get("PATH", os.defpath)
+    binary = shutil.which("mosquitto", path=f"{path}:/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        raise EngineError(
+            "mosquitto is not installed; install it (Debian package mosquitto) "
+            "or set broker.engine to embedded"
+        )
+    return binary
+
+
+def find_plugin() -> Path:
+    """The access plugin that comes with mosquitto 2."""
+    for place in PLACES:
+        for candidate in (Path(place) / PLUGIN, *Path(place).glob(f"*/{PLUGIN}")):
+            if candidate.exists():
+                return candidate
+    raise EngineError(
+        f"mosquitto's access plugin {PLUGIN} is not installed; "
+        "install mosquitto 2 (Debian package mosquitto)"
+    )
+
+
+async def _launch(child: Child, binary: str, directory: Path, configuration: str) -> None:
+    account = _account()
+    options: list[str] = []
+    if account is not None:
+        # mosquitto would change the user by itself, but that clears the parent-death signal.
+        options = ["--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--clear-groups"]
+    elif os.geteuid() == 0:
+        configuration += "user root\n"
+    file = directory / "mosquitto.conf"
+    _write(file, configuration)
+    if account is not None:
+        _hand_over(directory, account)
+    command = bound_to_parent([binary, "-c", str(file)], *options)
+    await child.start_foreign(command, ready_text=RUNNING)
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Whom mosquitto runs as, when we are root and can choose."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return None
+
+
+def _hand_over(directory: Path, account: pwd.struct_passwd) -> None:
+    for path in (directory, *directory.iterdir()):
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+async def _publish_seeds(path: Path, seed: tuple[tuple[str, str], ...]) -> None:
+    client = await Client.connect_unix(path, Login("seed"))
+    try:
+        for topic, payload in seed:
+            await client.publish(topic, payload.encode(), retain=True)
+    finally:
+        await client.disconnect()
