@@ -1,0 +1,297 @@
+"""One MQTT connection on the asyncio loop. The only file that imports paho.
+
+paho does the protocol; its socket is driven by our event loop (its "external loop" interface), so
+no second thread ever touches a connection. Only the blocking TCP connect runs in a thread of its
+own. A Connection has one life: whoever wants to connect again makes a new one, with a new client
+id, because a session is never reused (docs/protocol.md, Members).
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+# Linux: retransmit short messages at a steady pace instead of doubling the pause each time.
+TCP_THIN_LINEAR_TIMEOUTS = 16
+MISC_INTERVAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a broker listens, and who we say we are."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    topic: str
+    payload: bytes
+    retained: bool = False
+    qos: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted us; nothing is subscribed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker could not be reached or said no. The connection is over."""
+
+    reason: str
+    authentication: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribedTo:
+    """The broker granted the subscription that `subscribe` returned this number for."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """An accepted connection ended. The connection is over."""
+
+    reason: str
+
+
+ConnectionEvent = Connected | Refused | SubscribedTo | Received | Disconnected
+
+
+class Connection:
+    """One connection to one broker; every event arrives on the loop that called `open`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client_id: str,
+        on_event: Callable[[ConnectionEvent], None],
+        *,
+        will: Message | None = None,
+        keepalive: int = 5,
+        connect_timeout: float = 1.0,
+    ) -> None:
+        self._endpoint = endpoint
+        self._on_event = on_event
+        self._keepalive = keepalive
+        self._connect_timeout = connect_timeout
+        self._is_accepted = False
+        self._is_over = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
+        self._is_writer_set = False
+        self._client = self._make_client(client_id, will)
+
+    def open(self) -> None:
+        """Begin to connect; `Connected` or `Refused` follows within twice the connect timeout."""
+        self._loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._connect, name="mqtt-connect", daemon=True)
+        thread.start()
+
+    def subscribe(self, *filters: str) -> int:
+        """Ask for `filters` at QoS 1; `SubscribedTo` with the returned number follows."""
+        _, request = self._client.subscribe([(each, 1) for each in filters])
+        self._flush()
+        return request or 0
+
+    def publish(self, message: Message) -> None:
+        """Send now. What a broken connection swallows is lost: the caller watches for echoes."""
+        if not self._is_over:
+            self._client.publish(
+                message.topic, message.payload, qos=message.qos, retain=message.retained
+            )
+            self._flush()
+
+    def close(self) -> None:
+        """Say good-bye: the broker forgets the will. No event follows."""
+        if not self._is_over:
+            self._client.disconnect()
+            self._flush()
+        self._end()
+
+    def abort(self) -> None:
+        """Drop the connection without a good-bye: the broker publishes the will. No event."""
+        self._end()
+
+    def _make_client(self, client_id: str, will: Message | None) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = self._connect_timeout
+        client.max_inflight_messages_set(200)
+        client.max_queued_messages_set(500)
+        if self._endpoint.username is not None:
+            client.username_pw_set(self._endpoint.username, self._endpoint.password)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retained)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_socket_close = self._on_socket_close
+        return client
+
+    def _connect(self) -> None:
+        """Runs in its own thread: resolve, connect, send CONNECT, hand the socket to the loop."""
+        try:
+            self._client.connect(self._endpoint.host, self._endpoint.port, self._keepalive)
+            problem = None
+        except (OSError, ValueError) as error:
+            problem = str(error) or type(error).__name__
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
+            self._loop.call_soon_threadsafe(self._attach, problem)
+
+    def _attach(self, problem: str | None) -> None:
+        if problem is not None:
+            self._refuse(problem)
+            return
+        sock = self._client.socket()
+        if self._is_over or not isinstance(sock, socket.socket):
+            self._end()
+            return
+        _tune(sock)
+        self._socket = sock
+        self._loop.add_reader(sock, self._on_readable)
+        self._timer = self._loop.call_later(self._connect_timeout, self._check_accepted)
+
+    def _check_accepted(self) -> None:
+        if not self._is_accepted:
+            self._refuse("it accepts TCP connections but does not answer as an MQTT broker")
+        elif self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._flush()
+            self._timer = self._loop.call_later(MISC_INTERVAL, self._check_accepted)
+        else:
+            self._lose("keep-alive expired")
+
+    def _on_readable(self) -> None:
+        code = self._client.loop_read()
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._lose(str(code))
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits; let the loop call again if the socket is full."""
+        if self._socket is None or self._is_over:
+            return
+        if self._client.want_write():
+            code = self._client.loop_write()
+            if code not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN}:
+                self._lose(str(code))
+                return
+        self._watch_writable(self._client.want_write())
+
+    def _watch_writable(self, is_wanted: bool) -> None:  # noqa: FBT001  mirrors want_write()
+        if is_wanted == self._is_writer_set or self._socket is None:
+            return
+        self._is_writer_set = is_wanted
+        if is_wanted:
+            self._loop.add_writer(self._socket, self._flush)
+        else:
+            self._loop.remove_writer(self._socket)
+
+    def _on_connect(
+        self,
+        _client: Client,
+        _data: object,
+        _flags: ConnectFlags,
+        code: ReasonCode,
+        _p: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            text = str(code)
+            # MQTT 3.1.1 return codes 4 and 5; every other refusal is about the service
+            denied = text in {"Not authorized", "Bad user name or password"}
+            self._refuse(text, authentication=denied)
+        else:
+            self._is_accepted = True
+            self._tell(Connected())
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: object,
+        _flags: DisconnectFlags,
+        code: ReasonCode,
+        _p: Properties | None,
+    ) -> None:
+        self._lose(str(code))
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        request: int,
+        codes: list[ReasonCode],
+        _p: Properties | None,
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            self._refuse("the broker refused a subscription", authentication=True)
+        else:
+            self._tell(SubscribedTo(request))
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        self._tell(
+            Received(Message(message.topic, bytes(message.payload), message.retain, message.qos))
+        )
+
+    def _tell(self, event: ConnectionEvent) -> None:
+        if not self._is_over:
+            self._on_event(event)
+
+    def _refuse(self, reason: str, *, authentication: bool = False) -> None:
+        self._finish(Refused(reason, authentication))
+
+    def _lose(self, reason: str) -> None:
+        self._finish(Disconnected(reason) if self._is_accepted else Refused(reason, False))  # noqa: FBT003
+
+    def _finish(self, event: ConnectionEvent) -> None:
+        if not self._is_over:
+            self._end()
+            self._on_event(event)
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._socket is not None:
+            sock = self._socket
+            self._detach()
+            sock.close()
+
+    def _on_socket_close(self, _client: Client, _data: object, _sock: object) -> None:
+        """paho closes the socket before it reports the loss; afterwards its number is gone."""
+        self._detach()
+
+    def _detach(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket = None
+
+
+def _tune(sock: socket.socket) -> None:
+    """Small messages, at once, and steady retransmission on a lossy link."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1)
