@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from edge.errors import SettingsError
 from edge.settings import Settings
 from edge.settings_laws import LawBrokenError
 from edge.settings_names import (
@@ -26,10 +27,6 @@ from edge.settings_names import (
 
 SECRET_BYTES = 16
 MAKE_SECRET = "head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}"  # noqa: S105  a recipe
-
-
-class SettingsError(Exception):
-    """An operator's mistake. The text is one line: which key, which value, what would be right."""
 
 
 def find_file(given: Path | None) -> Path:

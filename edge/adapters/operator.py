@@ -23,21 +23,14 @@ from edge.adapters.mqtt import (
     SubscribedTo,
 )
 from edge.console.view import FILTERS, GroupView, absorb, mapping
+from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.settings import Settings
-from edge.settings_file import SettingsError, read_secret
+from edge.settings_file import read_secret
 from edge.wire import broker_token
 
 ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 3.0
 RETAINED_TIMEOUT = 3.0
-
-
-class CommandError(Exception):
-    """The group was reached and the command failed. One line."""
-
-
-class UnreachableError(Exception):
-    """No broker of the group let us in. One line that says what each one answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +88,13 @@ class GroupClient:
                 return message
 
     async def wait_for_state(self) -> None:
-        """Return when the node's view of the group is here; CommandError if it publishes none."""
+        """Return when the node's view of the group is here; OperatorError if it publishes none."""
         try:
             async with asyncio.timeout(RETAINED_TIMEOUT):
                 while self.view.state is None:
                     await self.next_message()
         except TimeoutError:
-            raise CommandError(
+            raise OperatorError(
                 f"the broker of {self.asked} answers but its node says nothing about the group; "
                 "look at the log of: edge run"
             ) from None

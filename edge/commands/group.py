@@ -1,0 +1,202 @@
+"""The commands that talk to a running group: what they wait for, print and return."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from getpass import getpass
+
+import orjson
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from edge.adapters.operator import (
+    ANSWER_TIMEOUT,
+    GroupClient,
+    Login,
+    group_client,
+    login_with_secret,
+)
+from edge.console.table import event_line, group_table, history_table
+from edge.console.view import GroupView, hot_node, is_redundant, table, text
+from edge.errors import OperatorError, SettingsError, UnreachableError
+from edge.settings import Settings
+from edge.settings_file import find_node
+
+RECONNECT_DELAY = 0.5
+WHO_IS_HOT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What every command needs: the group, how to log on, which node to ask first."""
+
+    settings: Settings
+    login: Login
+    first: str | None
+    console: Console
+
+
+def open_group(
+    settings: Settings, node: str | None, user: str | None, target: str | None = None
+) -> Group:
+    """Decide how to log on; refuse names that are not in the file before anything is sent."""
+    if target is not None and target not in {each.name for each in settings.nodes}:
+        names = ", ".join(each.name for each in settings.nodes)
+        raise SettingsError(f'there is no node "{target}" in the file; one of: {names}')
+    first = find_node(settings, node) if node else None
+    return Group(settings, _login(settings, first, user), first, Console())
+
+
+def _login(settings: Settings, first: str | None, user: str | None) -> Login:
+    if user is None:
+        return login_with_secret(settings, first or _own_name(settings))
+    password = os.environ.get("EDGE_PASSWORD")
+    return Login(user, password if password is not None else getpass(f"Password of {user}: "))
+
+
+def _own_name(settings: Settings) -> str:
+    """This machine's member, or any: an operator's machine need not be one of the group."""
+    try:
+        return find_node(settings, None)
+    except SettingsError:
+        return settings.members[0]
+
+
+async def status(group: Group, *, as_json: bool) -> int:
+    """Print the group once. 0 redundant, 1 hot but degraded, 2 nobody hot."""
+    async with group_client(group.settings, group.login, group.first) as client:
+        await client.wait_for_state()
+        if as_json:
+            group.console.out(_as_json(client), highlight=False)
+        else:
+            group.console.print(_picture(group, client.view, client.asked))
+        if hot_node(client.view) is None:
+            return 2
+        return 0 if is_redundant(client.view) else 1
+
+
+async def watch(group: Group) -> int:
+    """Keep the table up to date until Ctrl-C, from another node when the asked one is gone."""
+    with Live(Text("connecting..."), console=group.console, refresh_per_second=10) as live:
+        async for picture in _pictures(group):
+            live.update(picture)
+    return 0
+
+
+async def history(group: Group, *, as_json: bool) -> int:
+    async with group_client(group.settings, group.login, group.first) as client:
+        await client.wait_for_state()
+        if as_json:
+            entries = orjson.dumps([dict(each) for each in client.view.history])
+            group.console.out(entries.decode(), highlight=False)
+        else:
+            group.console.print(history_table(client.view.history))
+    return 0
+
+
+async def order(group: Group, command: str, arguments: Mapping[str, object]) -> int:
+    """Send a request, print what the group says until it is answered."""
+    async with group_client(group.settings, group.login, group.first) as client:
+        await client.wait_for_state()
+        data = await _answer(group, client, command, arguments)
+        group.console.print(f"{command}: ok{_details(data)}")
+    return 0
+
+
+async def move(group: Group, command: str, arguments: Mapping[str, object]) -> int:
+    """An order that makes another node hot: also wait until that has happened, and time it."""
+    async with group_client(group.settings, group.login, group.first) as client:
+        await client.wait_for_state()
+        before = hot_node(client.view)
+        began = time.monotonic()
+        data = await _answer(group, client, command, arguments)
+        if "at" in arguments:
+            group.console.print(f"{command}: ordered for {arguments['at']}{_details(data)}")
+            return 0
+        now_hot = await _until_hot(group, client, before, text(arguments, "to"))
+        took = (time.monotonic() - began) * 1000
+        group.console.print(f"{command}: {now_hot} is hot, {took:.0f} ms after the order")
+    return 0
+
+
+async def _answer(
+    group: Group, client: GroupClient, command: str, arguments: Mapping[str, object]
+) -> Mapping[str, object]:
+    transaction = client.request(command, arguments)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            while True:
+                message = await client.next_message()
+                _print_event(group, client, message.topic)
+                answer = client.answer_in(message, transaction)
+                if answer is not None:
+                    return _data_of(command, answer)
+    except TimeoutError:
+        raise OperatorError(
+            f"{command}: no answer from {client.asked} within {ANSWER_TIMEOUT:.0f} s; "
+            f"may this user give orders? (access.anonymous, --user) {_who(group)}"
+        ) from None
+
+
+async def _until_hot(group: Group, client: GroupClient, before: str | None, wanted: str) -> str:
+    """The new hot node's name, once somebody is hot who was not, or who was asked for."""
+    try:
+        async with asyncio.timeout(WHO_IS_HOT_TIMEOUT):
+            while True:
+                name = hot_node(client.view)
+                if name is not None and (name == wanted or (not wanted and name != before)):
+                    return name
+                message = await client.next_message()
+                _print_event(group, client, message.topic)
+    except TimeoutError:
+        raise OperatorError(
+            f"the order was accepted, but after {WHO_IS_HOT_TIMEOUT:.0f} s "
+            f"{hot_node(client.view) or 'nobody'} is hot; see: edge status, edge history"
+        ) from None
+
+
+def _print_event(group: Group, client: GroupClient, topic: str) -> None:
+    if topic.endswith("/event") and client.view.events:
+        group.console.print(event_line(client.view.events[-1]), highlight=False)
+
+
+def _data_of(command: str, answer: Mapping[str, object]) -> Mapping[str, object]:
+    if answer.get("status") == "ok":
+        return table(answer, "data")
+    code, error = text(answer, "code"), text(answer, "error")
+    raise OperatorError(f"{command}: refused: {error or 'no reason given'} ({code or 'no code'})")
+
+
+def _details(data: Mapping[str, object]) -> str:
+    words = [f"{key} {value}" for key, value in data.items()]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _who(group: Group) -> str:
+    return f"Logged on as {group.login.user}." if group.login.user else "Logged on anonymously."
+
+
+def _as_json(client: GroupClient) -> str:
+    view = client.view
+    content = {**(view.state or {}), "alerts": dict(view.alerts), "asked": client.asked}
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+
+
+def _picture(group: Group, view: GroupView, asked: str) -> RenderableType:
+    return group_table(group.settings.group, group.settings.members, view, asked)
+
+
+async def _pictures(group: Group) -> AsyncIterator[RenderableType]:
+    """A new picture for each message, for as long as anybody wants one."""
+    while True:
+        try:
+            async with group_client(group.settings, group.login, group.first) as client:
+                while True:
+                    yield _picture(group, client.view, client.asked)
+                    await client.next_message()
+        except UnreachableError as error:
+            yield Text(f"{error}; trying again", "bold red")
+            await asyncio.sleep(RECONNECT_DELAY)
