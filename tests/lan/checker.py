@@ -14,7 +14,7 @@ HAND_OVER, the time that an agent's own network thread may need on a busy machin
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -75,7 +75,7 @@ class Overlap:
 RoundTrips = Sequence[tuple[float, float]]
 
 
-def overlaps(claims: Iterable[Claim], round_trips: dict[str, RoundTrips]) -> list[Overlap]:
+def overlaps(claims: Iterable[Claim], round_trips: Mapping[str, RoundTrips]) -> list[Overlap]:
     """Every proven moment of two hot nodes."""
     found = []
     for first, second in combinations(sorted(claims, key=lambda claim: claim.start), 2):

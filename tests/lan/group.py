@@ -4,8 +4,10 @@ Everything is asked from outside: over MQTT, from other machines of the LAN and 
 node's namespace (an isolated node must be heard too).
 """
 
+import math
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -109,8 +111,11 @@ class Group:
         self.processes.pop(name).popen.wait()
         return at
 
-    def freeze(self, name: str) -> None:
-        self.processes[name].freeze()
+    def freeze(self, name: str, *, whole_machine: bool = True) -> None:
+        """Everything of that node stands still, or the agent alone while its broker goes on."""
+        process = self.processes[name]
+        for pid in process.family() if whole_machine else [process.pid]:
+            os.kill(pid, signal.SIGSTOP)
         self.marks.append(Ended(time.monotonic(), name))
 
     def thaw(self, name: str) -> None:
@@ -124,6 +129,28 @@ class Group:
 
     def all_running(self) -> bool:
         return all(process.is_running() for process in self.processes.values())
+
+    def start_redundant(self, hot: str = "white") -> None:
+        """The witness and one node first, which makes that node the hot one, then the others."""
+        if self.file.witness is not Witness.NONE:
+            self.start(WITNESS)
+        self.start(hot)
+        self.wait_hot(hot)
+        standbys = [name for name in self.file.nodes if name != hot]
+        self.start(*standbys)
+        self.wait_redundant(hot, *standbys)
+
+    def start_pair(self) -> tuple[str, str]:
+        """Both nodes of a group of two brokers; returns who is hot and who stands by."""
+        one, other = self.file.nodes
+        self.start(one, other)
+        pairs = ((one, other), (other, one))
+        self.wait_for(
+            lambda: any(self.is_redundant(hot, [standby]) for hot, standby in pairs),
+            "one of the pair hot, the other standby",
+            40,
+        )
+        return next(pair for pair in pairs if self.role(pair[0]) == "hot")
 
     # What the world sees.
 
@@ -182,6 +209,14 @@ class Group:
         ]
         return [e for e in found if e.body.get("event") == kind and via in {None, e.via}]
 
+    def messages(self, via: str, topic: str) -> list[dict[str, object]]:
+        """Every JSON object delivered on that topic at one broker, in order."""
+        return [
+            parse(entry.payload)
+            for entry in list(self.observer.entries)
+            if isinstance(entry, Delivered) and (entry.via, entry.topic) == (via, self.topic(topic))
+        ]
+
     def alerts(self, via: str) -> dict[str, str]:
         prefix = self.topic("alert/")
         return {
@@ -198,6 +233,14 @@ class Group:
     def overlaps(self) -> list[Overlap]:
         claims = [claim for name in self.file.nodes for claim in self.claims(name)]
         return overlaps(claims, self.round_trips())
+
+    def assert_undisturbed(self, hot: str) -> None:
+        """The named node has been hot all the time since it became hot first, and nobody else."""
+        for name in self.file.nodes:
+            claims = self.claims(name)
+            expected = 1 if name == hot else 0
+            assert len(claims) == expected, f"{name}: {claims}\n{self.explain()}"
+            assert all(claim.end == math.inf for claim in claims), f"{claims}\n{self.explain()}"
 
     def explain_overlaps(self) -> str:
         return f"two hot at one time: {self.overlaps()}\n{self.explain()}"

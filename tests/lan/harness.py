@@ -131,6 +131,13 @@ class Lan:
                 stack.enter_context(self._switch_rules(index, self._drops(source, target)))
             yield
 
+    @contextmanager
+    def cut_from_itself(self, host: str, port: int = 1883) -> Iterator[None]:
+        """Its own broker resets everybody on the machine, while others reach it as before."""
+        rules = f"oifname lo tcp dport {port} reject with tcp reset;"
+        with self._rules_at(self.hosts[host].namespace, "inet", "output", rules):
+            yield
+
     def _drops(self, source: str, target: str) -> str:
         """ARP goes too: a real cut leaves no way to learn the other's hardware address."""
         pairs = [
@@ -145,11 +152,12 @@ class Lan:
 
     @contextmanager
     def _rejected(self, source: str, target: str) -> Iterator[None]:
+        """Bounced where the packet leaves, so that a cut in the other direction cannot eat it."""
         rules = " ".join(
-            f"ip saddr {address} meta l4proto tcp reject with tcp reset; ip saddr {address} reject;"
-            for address in self.hosts[source].addresses
+            f"ip daddr {address} meta l4proto tcp reject with tcp reset; ip daddr {address} reject;"
+            for address in self.hosts[target].addresses
         )
-        with self._rules_at(self.hosts[target].namespace, "inet", "input", rules):
+        with self._rules_at(self.hosts[source].namespace, "inet", "output", rules):
             yield
 
     @contextmanager

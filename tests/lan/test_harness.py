@@ -1,5 +1,7 @@
 """The harness itself, on plain Mosquitto brokers: each fault does what its name says, no more."""
 
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def test_cut_separates_two_hosts_and_no_others(lan: Lan, hosts: tuple[Host, ...]
         assert not pings(black, white.address)
         assert pings(white, router.address)
         assert pings(black, router.address)
-    assert pings(white, black.address)
+    wait_until(lambda: pings(white, black.address), "the cut is healed")
 
 
 def test_one_way_cut_stops_one_direction(
@@ -63,7 +65,8 @@ def test_one_way_cut_stops_one_direction(
     wait_until(lambda: observer.is_attached("white"), "observer attached", explain=broker.tail)
     with lan.cut_one_way("white", "black"):
         assert not is_sent(black, white)
-    assert is_sent(black, white)
+    # The hardware address may have to be learnt anew.
+    wait_until(lambda: is_sent(black, white), "the way back is open")
 
 
 def test_reject_answers_at_once(lan: Lan, hosts: tuple[Host, ...], broker: Process) -> None:
@@ -71,17 +74,19 @@ def test_reject_answers_at_once(lan: Lan, hosts: tuple[Host, ...], broker: Proce
     wait_until(lambda: is_sent(black, white), "the broker is up", explain=broker.tail)
     with lan.cut("white", "black", "reject"):
         refused = black.open_process("mosquitto_pub", "-h", white.address, "-t", "t", "-m", "x")
-        assert refused.wait(timeout=10) != 0
+        assert refused.wait() != 0
         assert is_sent(router, white)
 
 
-@pytest.mark.parametrize("percent", [100, 0])
-def test_loss_is_the_share_that_was_asked_for(
-    lan: Lan, hosts: tuple[Host, ...], percent: int
-) -> None:
+def test_loss_takes_a_share_in_each_direction(lan: Lan, hosts: tuple[Host, ...]) -> None:
+    """Half of the requests and half of the answers: a quarter comes back, within wide limits."""
     white, black, _ = hosts
-    with lan.lossy("white", percent):
-        assert pings(black, white.address) == (percent == 0)
+    ping = black.namespace.command("ping", "-q", "-c100", "-i0.002", "-W1", white.address)
+    with lan.lossy("white", 50):
+        output = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
+    received = re.search(r"(\d+) received", output)
+    assert received
+    assert 5 < int(received[1]) < 60
 
 
 def test_unplugged_host_loses_its_carrier_and_a_silenced_one_does_not(
