@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -59,6 +59,7 @@ class Group:
     processes: dict[str, Process] = field(default_factory=dict)
     marks: list[Mark] = field(default_factory=list)
     login: Login = ANONYMOUS
+    topic_filters: tuple[str, ...] = ("edge/#",)
     # Policy "availability" allows two hot nodes in one named situation, and only there.
     two_hot_allowed: bool = False
 
@@ -292,8 +293,11 @@ class Group:
 
     def _watch(self, name: str) -> None:
         host, outside = self.lan.hosts[name], self.lan.hosts[OUTSIDER]
-        self.observer.watch(Lens(name, host.namespace, "127.0.0.1", PORT, self.login))
-        self.observer.watch(Lens(name + OUTSIDE, outside.namespace, host.address, PORT, self.login))
+        inside = Lens(name, host.namespace, "127.0.0.1", PORT, self.login, self.topic_filters)
+        self.observer.watch(inside)
+        self.observer.watch(
+            replace(inside, via=name + OUTSIDE, namespace=outside.namespace, address=host.address)
+        )
 
     def _launch(self, name: str, text: str) -> Process:
         home, log = self.folder / name, self.folder / f"{name}.log"

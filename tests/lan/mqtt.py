@@ -38,8 +38,9 @@ def connect(client_id: str, login: Login = ANONYMOUS, keepalive: int = 30) -> by
     return packet(0x10, head + _text(client_id) + tail)
 
 
-def subscribe(topic_filter: str, number: int = 1, qos: int = 1) -> bytes:
-    return packet(0x82, number.to_bytes(2, "big") + _text(topic_filter) + bytes([qos]))
+def subscribe(*topic_filters: str) -> bytes:
+    """All filters at QoS 1, in one packet, so that one answer tells that all hold."""
+    return packet(0x82, b"\x00\x01" + b"".join(_text(each) + b"\x01" for each in topic_filters))
 
 
 def publish(topic: str, payload: bytes, *, retained: bool = False, number: int = 0) -> bytes:

@@ -64,7 +64,7 @@ class Lens:
     address: str
     port: int
     login: mqtt.Login = mqtt.ANONYMOUS
-    topic_filter: str = "edge/#"
+    topic_filters: tuple[str, ...] = ("edge/#",)
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class Feed:
         assert self.connection is not None
         selector.modify(self.connection, selectors.EVENT_READ, self)
         self._send(mqtt.connect(f"observer-{next(_numbers)}", self.lens.login))
-        self._send(mqtt.subscribe(self.lens.topic_filter))
+        self._send(mqtt.subscribe(*self.lens.topic_filters))
 
     def _handle(self, found: mqtt.Packet, now: float) -> None:
         if found.kind == mqtt.PUBLISH:
@@ -175,6 +175,10 @@ class Observer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all connections; what was seen stays. May be called twice."""
         self._stopping.set()
         self._thread.join()
 

@@ -86,7 +86,7 @@ def test_order_to_an_unknown_node_is_answered_and_changes_nothing(make_group: Ma
 
 
 def test_retained_order_is_refused_and_cleared(make_group: MakeGroup) -> None:
-    """It lies at black's broker when black's agent connects there again: an old order, not a new."""
+    """It lies at black's broker when black's agent connects there: an old order, not a new one."""
     group = started(make_group, anonymous="operate")
     request = group.topic("request/switchover")
     with group.lan.cut_from_itself("black"):
