@@ -1,0 +1,80 @@
+"""The embedded broker as a process: settings in, `ready` or `error: ...` out, ends with its parent.
+
+Standard error is the log, one line per event; a flood of events must not become a flood of lines.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+from broker.engine import EngineError
+from broker.server import Server
+from broker.settings import BrokerSettings, from_json
+
+# Log lines per second; what is beyond is only counted.
+LINES_PER_SECOND: Final = 50
+# The collector looks for cycles among objects that live long here; often would cost latency.
+COLLECT_AFTER: Final = 50_000
+
+
+def main() -> int:
+    settings = from_json(sys.stdin.buffer.readline().decode())
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: BrokerSettings) -> int:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    server = Server(settings, Log().write)
+    try:
+        await server.start()
+    except EngineError as error:
+        _tell(f"error: {error}")
+        server.stop()
+        return 1
+    loop.add_reader(sys.stdin.fileno(), _on_input, stopped)
+    gc.freeze()
+    _tell("ready")
+    await stopped.wait()
+    server.stop()
+    return 0
+
+
+def _tell(line: str) -> None:
+    """To the parent, which waits for it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _on_input(stopped: asyncio.Event) -> None:
+    """The parent never writes again: anything but its end is ignored."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        stopped.set()
+
+
+class Log:
+    """Lines for the operator, at most so many per second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._lines = 0
+
+    def write(self, line: str) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._lines > LINES_PER_SECOND:
+                self._print(f"{self._lines - LINES_PER_SECOND} lines left out")
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= LINES_PER_SECOND:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        sys.stderr.write(line + "\n")

@@ -1,0 +1,30 @@
+"""The embedded engine: our own broker in a child process; see `broker.embedded_child`."""
+
+import sys
+
+from broker.child import Child
+from broker.settings import BrokerSettings, to_json
+
+
+class EmbeddedEngine:
+    """One process of the embedded broker."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        self._child = Child("embedded")
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Return when clients can connect on every listener, or raise EngineError."""
+        await self._child.start(
+            [sys.executable, "-m", "broker", "embedded"], to_json(self._settings)
+        )
+
+    async def stop(self) -> None:
+        await self._child.stop()
+
+    async def failed(self) -> str:
+        return await self._child.failed()

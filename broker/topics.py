@@ -1,0 +1,188 @@
+"""Topic names and filters: validation, matching, the subscription trie, the retained store.
+
+Pure. Time grows with what matches, not with how much is stored: both stores are tries.
+"""
+
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class _HasTopic(Protocol):
+    @property
+    def topic(self) -> str: ...
+
+
+Subscriber = TypeVar("Subscriber")
+Item = TypeVar("Item", bound=_HasTopic)
+
+
+def is_valid_filter(topic_filter: str, most_levels: int) -> bool:
+    """Whether somebody may subscribe to it: wildcards fill whole levels, `#` is the last one."""
+    levels = topic_filter.split("/")
+    if not topic_filter or len(levels) > most_levels or "#" in levels[:-1]:
+        return False
+    return all(len(level) == 1 or not ("#" in level or "+" in level) for level in levels)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every topic that matches the filter `narrow` matches the filter `wide` too.
+
+    A topic is a filter without wildcards, so this is also the match of a topic.
+    """
+    if narrow.startswith("$") and wide.startswith(("#", "+")):
+        return False
+    wide_levels, narrow_levels = wide.split("/"), narrow.split("/")
+    if wide_levels[-1] == "#":
+        wide_levels.pop()  # `a/#` matches `a`, too: what is left must only be a beginning
+        if len(narrow_levels) < len(wide_levels):
+            return False
+    elif len(narrow_levels) != len(wide_levels):
+        return False
+    pairs = zip(wide_levels, narrow_levels, strict=False)
+    return all(mine == other or (mine == "+" and other != "#") for mine, other in pairs)
+
+
+class _Node(Generic[Subscriber]):
+    __slots__ = ("children", "subscribers")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node[Subscriber]] = {}
+        self.subscribers: dict[Subscriber, int] = {}
+
+
+class SubscriptionTrie(Generic[Subscriber]):
+    """Who subscribed to what, with which QoS."""
+
+    def __init__(self) -> None:
+        self._root: _Node[Subscriber] = _Node()
+
+    def add(self, topic_filter: str, subscriber: Subscriber, qos: int) -> None:
+        node = self._root
+        for level in topic_filter.split("/"):
+            node = node.children.setdefault(level, _Node())
+        node.subscribers[subscriber] = qos
+
+    def remove(self, topic_filter: str, subscriber: Subscriber) -> None:
+        """Forget a subscription that was added, and every node that only it needed."""
+        path = [(self._root, "")]
+        for level in topic_filter.split("/"):
+            path.append((path[-1][0].children[level], level))
+        del path[-1][0].subscribers[subscriber]
+        for (parent, _), (node, level) in zip(path[-2::-1], path[:0:-1], strict=True):
+            if node.children or node.subscribers:
+                return
+            del parent.children[level]
+
+    def match(self, topic: str) -> dict[Subscriber, int]:
+        """Every subscriber of a topic, once, with the highest QoS of its matching filters."""
+        found: dict[Subscriber, int] = {}
+        nodes = [self._root]
+        takes_wildcards = not topic.startswith("$")
+        for level in topic.split("/"):
+            nodes = _descend(nodes, level, found, takes_wildcards=takes_wildcards)
+            takes_wildcards = True
+        for node in nodes:
+            _collect(node, found)
+            _collect(node.children.get("#"), found)
+        return found
+
+    def is_empty(self) -> bool:
+        return not self._root.children
+
+
+def _descend(
+    nodes: list[_Node[Subscriber]],
+    level: str,
+    found: dict[Subscriber, int],
+    *,
+    takes_wildcards: bool,
+) -> list[_Node[Subscriber]]:
+    following = []
+    for node in nodes:
+        if child := node.children.get(level):
+            following.append(child)
+        if takes_wildcards:
+            _collect(node.children.get("#"), found)
+            if child := node.children.get("+"):
+                following.append(child)
+    return following
+
+
+def _collect(node: _Node[Subscriber] | None, found: dict[Subscriber, int]) -> None:
+    if node is not None:
+        for subscriber, qos in node.subscribers.items():
+            found[subscriber] = max(qos, found.get(subscriber, 0))
+
+
+class _Leaf(Generic[Item]):
+    __slots__ = ("children", "item")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Leaf[Item]] = {}
+        self.item: Item | None = None
+
+
+class RetainedStore(Generic[Item]):
+    """The last retained message of each topic, at most `most`; then new topics are refused."""
+
+    def __init__(self, most: int) -> None:
+        self._root: _Leaf[Item] = _Leaf()
+        self._most = most
+        self.count = 0
+
+    def get(self, topic: str) -> Item | None:
+        leaf: _Leaf[Item] | None = self._root
+        for level in topic.split("/"):
+            leaf = leaf.children.get(level) if leaf else None
+        return leaf.item if leaf else None
+
+    def put(self, item: Item) -> bool:
+        """Keep it; False if it is one too many."""
+        if self.count >= self._most and self.get(item.topic) is None:
+            return False
+        leaf = self._root
+        for level in item.topic.split("/"):
+            leaf = leaf.children.setdefault(level, _Leaf())
+        self.count += leaf.item is None
+        leaf.item = item
+        return True
+
+    def clear(self, topic: str) -> None:
+        if self.get(topic) is None:
+            return
+        path = [(self._root, "")]
+        for level in topic.split("/"):
+            path.append((path[-1][0].children[level], level))
+        path[-1][0].item = None
+        self.count -= 1
+        for (parent, _), (leaf, level) in zip(path[-2::-1], path[:0:-1], strict=True):
+            if leaf.children or leaf.item is not None:
+                return
+            del parent.children[level]
+
+    def walk(self, topic_filter: str) -> Iterator[Item | None]:
+        """What matches a filter, step by step, None for a step that found nothing.
+
+        The store may change between two steps: what is stored at the moment of its step comes.
+        """
+        levels = topic_filter.split("/")
+        stack = [(self._root, 0)]
+        while stack:
+            leaf, depth = stack.pop()
+            if depth < len(levels):
+                stack.extend(self._next_leaves(leaf, levels[depth], depth))
+                yield leaf.item if levels[depth] == "#" else None
+            else:
+                yield leaf.item
+
+    def _next_leaves(
+        self, leaf: _Leaf[Item], level: str, depth: int
+    ) -> Iterator[tuple[_Leaf[Item], int]]:
+        """The leaves to look at next, last one first; wildcards do not match `$` at the start."""
+        if level not in {"#", "+"}:
+            child = leaf.children.get(level)
+            return iter([(child, depth + 1)] if child else [])
+        children = reversed(leaf.children.items())
+        if leaf is self._root:
+            children = reversed([each for each in leaf.children.items() if each[0][:1] != "$"])
+        return iter([(child, depth + (level == "+")) for _, child in children])
