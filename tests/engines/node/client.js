@@ -1,0 +1,30 @@
+// A plain MQTT.js client: publishes to itself at each QoS, retained and not, and reports
+// what came back as one JSON line. Usage: node client.js PORT
+"use strict";
+const mqtt = require("mqtt");
+
+async function main(port) {
+  const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
+    clientId: "javascript",
+    will: { topic: "js/will", payload: Buffer.from("lost"), qos: 1, retain: false },
+  });
+  const received = [];
+  client.on("message", (topic, payload, packet) =>
+    received.push([topic, payload.toString(), packet.qos, packet.retain]),
+  );
+  await client.publishAsync("js/retained", "kept", { qos: 1, retain: true });
+  await client.subscribeAsync("js/#", { qos: 2 });
+  for (const qos of [0, 1, 2]) {
+    await client.publishAsync(`js/${qos}`, `qos ${qos}`, { qos });
+  }
+  while (received.length < 4) {
+    await new Promise((resolve) => client.once("message", resolve));
+  }
+  await client.endAsync();
+  console.log(JSON.stringify(received));
+}
+
+main(Number(process.argv[2])).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
