@@ -1,0 +1,50 @@
+"""Every example file is loaded by this test, so none of them can go stale."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edge.settings import Settings
+from edge.settings_file import load_settings
+from edge.settings_names import table_keys
+from edge.settings_values import Policy
+
+CONFIG = Path(__file__).parents[2] / "config"
+EXAMPLES = {
+    "two-nodes-and-witness.toml": (Policy.WITNESS, 2, 1),
+    "three-nodes.toml": (Policy.MAJORITY, 3, 0),
+    "two-nodes-availability.toml": (Policy.AVAILABILITY, 2, 0),
+    "two-nodes-safety.toml": (Policy.SAFETY, 2, 0),
+    "reference.toml": (Policy.WITNESS, 2, 1),
+}
+
+
+def test_every_example_is_known() -> None:
+    assert {path.name for path in CONFIG.glob("*.toml")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_loads(name: str) -> None:
+    settings = load_settings(CONFIG / name)
+    found = (settings.policy, len(settings.nodes), len(settings.witnesses))
+    assert found == EXAMPLES[name]
+
+
+@pytest.mark.parametrize(
+    "table", ["timing", "netcheck", "broker", "access", "duty", "console", "database"]
+)
+def test_the_reference_shows_every_key(table: str) -> None:
+    data = tomllib.loads((CONFIG / "reference.toml").read_text())
+    assert set(data) == set(Settings.model_fields)
+    assert sorted(data[table]) == table_keys(Settings, (table,))
+
+
+def test_the_reference_shows_the_defaults() -> None:
+    data = tomllib.loads((CONFIG / "reference.toml").read_text())
+    given = {key: data[key] for key in ("group", "node", "witness")}
+    defaults = Settings(**given).model_dump(mode="json")
+    for table in ("timing", "broker"):
+        assert data[table] | {"websocket_port": None} == defaults[table] | {"websocket_port": None}
+    for key in ("profile", "preempt", "preempt_delay", "trust_will", "wait_for_all"):
+        assert data[key] == defaults[key], key
