@@ -41,9 +41,6 @@ class Router:
         self.limits = settings.limits
         self.counters = Counters()
         self._urgent = settings.urgent
-        # A part of each window is kept for urgent messages, so that they need not wait for the
-        # acknowledgement of normal ones.
-        self._reserve = settings.limits.inflight // 5 if settings.urgent else 0
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
         self._subscriptions: SubscriptionTrie[Session] = SubscriptionTrie()
@@ -75,7 +72,7 @@ class Router:
             self._forget(session)
             session = None
         if session is None:
-            fresh = Session(client_id, identity, self.limits, self.counters, self._reserve)
+            fresh = Session(client_id, identity, self.limits, self.counters)
             fresh.is_clean = is_clean
             self._sessions[client_id] = fresh
             return fresh, False

@@ -17,6 +17,9 @@ from broker.settings import Limits
 
 # Bytes that may be handed to the socket before it is asked again whether it takes more.
 ROOM: Final = 256 * 1024
+# Urgent messages that may be under way beyond the window, so that they need not wait until
+# normal ones are acknowledged. MQTT 3.1.1 clients set no maximum of their own.
+URGENT_EXTRA: Final = 5
 # Steps of one pump: a client with a long queue must not hold up the others.
 PUMP_STEPS: Final = 200
 
@@ -98,13 +101,13 @@ class Session:
     """One client id and what belongs to it. The router creates, attaches and ends sessions."""
 
     __slots__ = (
-        "_counters", "_is_paused", "_link", "_next_id", "_normal", "_normal_window", "_room",
+        "_counters", "_is_paused", "_link", "_next_id", "_normal", "_room",
         "_snapshots", "_urgent", "_window", "client_id", "identity", "inflight", "is_clean",
         "is_open", "missed_bytes", "received", "subscriptions",
     )  # fmt: skip
 
     def __init__(
-        self, client_id: str, identity: Identity, limits: Limits, counters: Counters, reserve: int
+        self, client_id: str, identity: Identity, limits: Limits, counters: Counters
     ) -> None:
         self.client_id = client_id
         self.identity = identity
@@ -120,7 +123,6 @@ class Session:
         self._room = 0
         self._next_id = 0
         self._window = limits.inflight
-        self._normal_window = limits.inflight - reserve
         self._urgent = Lane(limits, counters)
         self._normal = Lane(limits, counters)
         self._snapshots: deque[Snapshot] = deque()
@@ -153,7 +155,7 @@ class Session:
             if not qos:
                 self._write(message.plain())
                 return
-            if len(self.inflight) < self._normal_window:
+            if len(self.inflight) < self._window:
                 packet_id = self._new_id()
                 self.inflight[packet_id] = Delivery(message, qos)
                 self._write(message.numbered(packet_id, qos))
@@ -211,7 +213,10 @@ class Session:
         if self._link is None or self._is_paused:
             return False
         steps = self._pump_snapshots(PUMP_STEPS)
-        for lane, window in ((self._urgent, self._window), (self._normal, self._normal_window)):
+        for lane, window in (
+            (self._urgent, self._window + URGENT_EXTRA),
+            (self._normal, self._window),
+        ):
             if not self._snapshots:
                 steps = self._pump_lane(lane, window, steps)
         self.is_open = self._room > 0 and not (
@@ -222,7 +227,7 @@ class Session:
     def _pump_snapshots(self, steps: int) -> int:
         while self._snapshots and steps > 0 and self._room > 0:
             snapshot = self._snapshots[0]
-            if snapshot.qos and len(self.inflight) >= self._normal_window:
+            if snapshot.qos and len(self.inflight) >= self._window:
                 break
             steps -= 1
             try:
