@@ -51,20 +51,18 @@ def _names_are_unique(settings: "Settings") -> Refusal | None:
 
 
 def _addresses_are_unique(settings: "Settings") -> Refusal | None:
-    seen: dict[tuple[str, int], str] = {}
-    for name in settings.members:
-        for host, port in settings.endpoints(name):
-            if (host, port) in seen:
-                key = ("witness", name, "address")
-                if not settings.is_witness(name):
-                    key = ("node", name, "addresses")
-                other = seen[host, port]
-                return Refusal(
-                    key,
-                    f"{host}:{port}",
-                    f"is already an address of {other}; every broker needs its own host or port",
-                )
-            seen[host, port] = name
+    owners: dict[tuple[str, int], str] = {}
+    every = ((name, each) for name in settings.members for each in settings.endpoints(name))
+    for name, endpoint in every:
+        if endpoint in owners:
+            kind = ("witness", "address") if settings.is_witness(name) else ("node", "addresses")
+            return Refusal(
+                (kind[0], name, kind[1]),
+                "{}:{}".format(*endpoint),
+                f"is already an address of {owners[endpoint]}; "
+                "every broker needs its own host or port",
+            )
+        owners[endpoint] = name
     return None
 
 

@@ -203,7 +203,8 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     if text.strip():
         docstring = ast.get_docstring(ast.parse(text))
         assert docstring, "a module opens with one to five lines that say what it is for"
-        assert len([line for line in docstring.splitlines() if line.strip()]) <= 8
+        lines = [line for line in docstring.splitlines() if line.strip()]
+        assert len(lines) <= 8 or path.is_relative_to(ROOT / "tests")
 
 
 def test_no_test_folder_hides_a_package() -> None:

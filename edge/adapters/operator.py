@@ -22,7 +22,7 @@ from edge.adapters.mqtt import (
     Refused,
     SubscribedTo,
 )
-from edge.console.view import FILTERS, GroupView, absorb, mapping
+from edge.console.view import FILTERS, LAST_FILTER, GroupView, absorb, mapping
 from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.settings import Settings
 from edge.settings_file import read_secret
@@ -69,10 +69,8 @@ class GroupClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._until(Connected)
-                self._connection.subscribe(
-                    *(self._prefix + each for each in (*FILTERS, "response/+"))
-                )
-                await self._until(SubscribedTo)
+                await self._subscribe(*FILTERS, "response/+")
+                await self._subscribe(LAST_FILTER)
         except TimeoutError:
             raise UnreachableError("no answer") from None
 
@@ -117,6 +115,11 @@ class GroupClient:
             return None
         content = mapping(message.payload)
         return content if content.get("transaction") == transaction else None
+
+    async def _subscribe(self, *places: str) -> None:
+        assert self._connection is not None
+        self._connection.subscribe(*(self._prefix + each for each in places))
+        await self._until(SubscribedTo)
 
     async def _until(self, wanted: type[Connected | SubscribedTo]) -> None:
         while True:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from getpass import getpass
 
@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from edge.adapters.mqtt import Message
 from edge.adapters.operator import (
     ANSWER_TIMEOUT,
     GroupClient,
@@ -81,9 +82,20 @@ async def status(group: Group, *, as_json: bool) -> int:
 async def watch(group: Group) -> int:
     """Keep the table up to date until Ctrl-C, from another node when the asked one is gone."""
     with Live(Text("connecting..."), console=group.console, refresh_per_second=10) as live:
-        async for picture in _pictures(group):
-            live.update(picture)
-    return 0
+        while True:
+            try:
+                await _follow(group, live)
+            except UnreachableError as error:
+                live.update(Text(f"{error}; trying again", "bold red"))
+                await asyncio.sleep(RECONNECT_DELAY)
+
+
+async def _follow(group: Group, live: Live) -> None:
+    """Show what one node says, until it is gone."""
+    async with group_client(group.settings, group.login, group.first) as client:
+        while True:
+            live.update(_picture(group, client.view, client.asked))
+            await client.next_message()
 
 
 async def history(group: Group, *, as_json: bool) -> int:
@@ -128,12 +140,10 @@ async def _answer(
     transaction = client.request(command, arguments)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            while True:
-                message = await client.next_message()
-                _print_event(group, client, message.topic)
-                answer = client.answer_in(message, transaction)
-                if answer is not None:
-                    return _data_of(command, answer)
+            answer = None
+            while answer is None:
+                answer = client.answer_in(await _next(group, client), transaction)
+            return _data_of(command, answer)
     except TimeoutError:
         raise OperatorError(
             f"{command}: no answer from {client.asked} within {ANSWER_TIMEOUT:.0f} s; "
@@ -145,22 +155,26 @@ async def _until_hot(group: Group, client: GroupClient, before: str | None, want
     """The new hot node's name, once somebody is hot who was not, or who was asked for."""
     try:
         async with asyncio.timeout(WHO_IS_HOT_TIMEOUT):
-            while True:
-                name = hot_node(client.view)
-                if name is not None and (name == wanted or (not wanted and name != before)):
-                    return name
-                message = await client.next_message()
-                _print_event(group, client, message.topic)
+            while not _is_moved(hot_node(client.view), before, wanted):
+                await _next(group, client)
     except TimeoutError:
         raise OperatorError(
             f"the order was accepted, but after {WHO_IS_HOT_TIMEOUT:.0f} s "
             f"{hot_node(client.view) or 'nobody'} is hot; see: edge status, edge history"
         ) from None
+    return hot_node(client.view) or wanted
 
 
-def _print_event(group: Group, client: GroupClient, topic: str) -> None:
-    if topic.endswith("/event") and client.view.events:
+def _is_moved(name: str | None, before: str | None, wanted: str) -> bool:
+    return name is not None and (name == wanted if wanted else name != before)
+
+
+async def _next(group: Group, client: GroupClient) -> Message:
+    """The next message; events are printed as they pass."""
+    message = await client.next_message()
+    if client.place(message) == "event":
         group.console.print(event_line(client.view.events[-1]), highlight=False)
+    return message
 
 
 def _data_of(command: str, answer: Mapping[str, object]) -> Mapping[str, object]:
@@ -187,16 +201,3 @@ def _as_json(client: GroupClient) -> str:
 
 def _picture(group: Group, view: GroupView, asked: str) -> RenderableType:
     return group_table(group.settings.group, group.settings.members, view, asked)
-
-
-async def _pictures(group: Group) -> AsyncIterator[RenderableType]:
-    """A new picture for each message, for as long as anybody wants one."""
-    while True:
-        try:
-            async with group_client(group.settings, group.login, group.first) as client:
-                while True:
-                    yield _picture(group, client.view, client.asked)
-                    await client.next_message()
-        except UnreachableError as error:
-            yield Text(f"{error}; trying again", "bold red")
-            await asyncio.sleep(RECONNECT_DELAY)

@@ -12,8 +12,10 @@ import orjson
 EVENTS_KEPT = 6
 NOBODY = "none"
 
-# The topics below edge/<group>/ that a view is made of.
-FILTERS = ("state", "hot", "history", "alert/+", "event", "node/+/state", "node/+/role")
+# The topics below edge/<group>/ that a view is made of. Who subscribes to `state` after the
+# others has received what is retained there when the state arrives.
+FILTERS = ("hot", "history", "alert/+", "event", "node/+/state", "node/+/role")
+LAST_FILTER = "state"
 
 
 @dataclass(frozen=True, slots=True)
