@@ -1,4 +1,4 @@
-"""The child processes of the engines: `python -m broker embedded` or `amqtt`.
+"""The child processes of the engines: `python -m broker embedded [VERSION]` or `amqtt`.
 
 Started by the engine, not by hand: the settings come as one line of JSON on standard input.
 """
@@ -8,10 +8,10 @@ import sys
 
 def main() -> int:
     match sys.argv[1:]:
-        case ["embedded"]:
+        case ["embedded", *version]:
             from broker.embedded_child import main as run_embedded  # noqa: PLC0415 - one engine only
 
-            return run_embedded()
+            return run_embedded(" ".join(["edge", *version]))
         case ["amqtt"]:
             from broker.amqtt_child import main as run_amqtt  # noqa: PLC0415 - one engine only
 

@@ -21,18 +21,18 @@ LINES_PER_SECOND: Final = 50
 COLLECT_AFTER: Final = 50_000
 
 
-def main() -> int:
+def main(version: str) -> int:
     settings = from_json(sys.stdin.buffer.readline().decode())
     gc.set_threshold(COLLECT_AFTER, 20, 20)
-    return asyncio.run(_serve(settings))
+    return asyncio.run(_serve(settings, version))
 
 
-async def _serve(settings: BrokerSettings) -> int:
+async def _serve(settings: BrokerSettings, version: str) -> int:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = Server(settings, Log().write)
+    server = Server(settings, Log().write, version)
     try:
         await server.start()
     except EngineError as error:

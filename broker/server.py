@@ -37,9 +37,11 @@ TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
 
 class Server:
-    """Listeners and clients of one broker. `report` takes one line for the log."""
+    """Listeners and clients of one broker. `report` takes a log line, `version` is told to clients."""
 
-    def __init__(self, settings: BrokerSettings, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: BrokerSettings, report: Callable[[str], None], version: str = "edge"
+    ) -> None:
         self.router = Router(settings, report)
         self.access = Access(settings)
         self.clients: set[Client] = set()
@@ -49,7 +51,7 @@ class Server:
         self._checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="password")
         self._listeners: list[asyncio.Server] = []
         self._ready: list[Client] = []
-        self._statistics = Statistics(self.router, self.loop.time())
+        self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:

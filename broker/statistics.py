@@ -1,6 +1,5 @@
 """The broker's own topics, `$SYS/broker/...`: few, retained, published only when they changed."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from broker.router import Router
@@ -11,8 +10,9 @@ INTERVAL: Final = 10.0
 class Statistics:
     """Publishes the router's counters; the shell calls `publish` every INTERVAL seconds."""
 
-    def __init__(self, router: Router, now: float) -> None:
+    def __init__(self, router: Router, version: str, now: float) -> None:
         self._router = router
+        self._version = version
         self._started_at = now
         self._published: dict[str, str] = {}
 
@@ -25,7 +25,7 @@ class Statistics:
     def _values(self, now: float) -> dict[str, str]:
         counters = self._router.counters
         return {
-            "version": _version(),
+            "version": self._version,
             "uptime": f"{now - self._started_at:.0f} seconds",
             "clients/connected": str(counters.connected),
             "clients/refused": str(counters.refused + counters.malformed),
@@ -33,10 +33,3 @@ class Statistics:
             "messages/sent": str(counters.sent),
             "messages/dropped": str(counters.dropped),
         }
-
-
-def _version() -> str:
-    try:
-        return f"edge {version('edge-redundancy')}"
-    except PackageNotFoundError:
-        return "edge"
