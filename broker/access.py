@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
+import os
 import threading
 from dataclasses import dataclass
 from typing import Final
@@ -100,7 +100,7 @@ class Access:
         self._anonymous = settings.anonymous
         # Successes, as digests under a key that is nowhere else, so that many connections of
         # one user cost one slow check. `verify` runs in threads.
-        self._key = secrets.token_bytes(32)
+        self._key = os.urandom(32)
         self._known: dict[bytes, None] = {}
         self._lock = threading.Lock()
 
@@ -169,7 +169,7 @@ def hash_password(password: str) -> str:
 
 def hash_password_for_mosquitto(password: str, iterations: int = MOSQUITTO_ITERATIONS) -> str:
     """A verifier in the format of mosquitto_passwd. For random tokens few iterations are enough."""
-    salt = secrets.token_bytes(12)
+    salt = os.urandom(12)
     key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
     encoded = (base64.b64encode(each).decode() for each in (salt, key))
     return f"$7${iterations}$" + "$".join(encoded)

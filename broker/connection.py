@@ -5,7 +5,7 @@ and writes what `take_output` gives. No packet is looked at before the CONNECT i
 """
 
 import math
-import secrets
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
@@ -296,7 +296,7 @@ class Connection:
         if not router.may_use(connect.client_id, identity):
             self._refuse(Refusal(packets.BAD_CLIENT_ID, "the client id of another user"))
             return
-        client_id = connect.client_id or f"unnamed-{secrets.token_hex(8)}"
+        client_id = connect.client_id or f"unnamed-{os.urandom(8).hex()}"
         session, present = router.open_session(client_id, identity, is_clean=connect.clean_session)
         self.name = f"{client_id} ({self.name})"
         self.state = State.CONNECTED

@@ -1,6 +1,7 @@
 """The embedded engine: our own broker in a child process; see `broker.embedded_child`."""
 
 import sys
+from importlib.metadata import version
 
 from broker.child import Child
 from broker.settings import BrokerSettings, to_json
@@ -19,9 +20,9 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Return when clients can connect on every listener, or raise EngineError."""
-        await self._child.start(
-            [sys.executable, "-m", "broker", "embedded"], to_json(self._settings)
-        )
+        # The child is told its version, because looking it up would cost it megabytes.
+        command = [sys.executable, "-m", "broker", "embedded", version("edge-redundancy")]
+        await self._child.start(command, to_json(self._settings))
 
     async def stop(self) -> None:
         await self._child.stop()

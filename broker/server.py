@@ -37,7 +37,7 @@ TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
 
 class Server:
-    """Listeners and clients of one broker. `report` takes a log line, `version` is told to clients."""
+    """Listeners and clients of one broker. `report` takes one line for the log."""
 
     def __init__(
         self, settings: BrokerSettings, report: Callable[[str], None], version: str = "edge"
