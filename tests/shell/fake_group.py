@@ -116,7 +116,7 @@ async def fake_group(folder: Path) -> AsyncIterator[FakeGroup]:
         (Listener("127.0.0.1", port),), roles=(Role("all", rules),), anonymous="all"
     )
     require_free_ports(settings.listeners)
-    engine = create_engine(EngineName.MOSQUITTO, settings)
+    engine = create_engine(EngineName.EMBEDDED, settings)
     await engine.start()
     group = FakeGroup(file, port)
     group.connection = Connection(Endpoint("127.0.0.1", port), "fake", group.on_event)
