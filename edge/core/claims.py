@@ -1,0 +1,194 @@
+"""Becoming hot: when to claim, what an attempt needs, how it ends (docs/protocol.md, Claiming)."""
+
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from edge.core import death, lease, peers
+from edge.core.effects import Report, StartDuty, StopDuty
+from edge.core.lease import Step
+from edge.core.model import Kind, Policy
+from edge.core.state import Attempt, State, Tenure, views_of, with_term
+
+
+def due_at(state: State) -> float:
+    """When the next attempt starts, if nothing changes; infinity if none may."""
+    if state.is_hot or state.attempt is not None or not may_claim(state):
+        return inf
+    opportunity = max(_majority_claimable_at(state), state.claims_not_before, _gate_at(state))
+    if opportunity == inf:
+        return inf
+    return opportunity + _stagger(state)
+
+
+def _stagger(state: State) -> float:
+    """An order names who shall be hot; without one the better candidates go first."""
+    is_called = state.promotion is not None or _is_called(state)
+    return 0.0 if is_called else peers.rank(state) * state.group.timing.stagger
+
+
+def _is_called(state: State) -> bool:
+    """A hot node released its registers to us by name, less than one `claim_after` ago."""
+    return any(
+        view.is_free
+        and view.free_for == state.me.name
+        and state.now - view.freed_at <= state.group.timing.claim_after
+        for view in state.views
+    )
+
+
+def may_claim(state: State) -> bool:
+    """Whether this node may become hot at all, now."""
+    if not state.me.can_be_hot or state.is_leaving or peers.why_faulty(state):
+        return False
+    if state.promotion is not None:
+        return state.saved.was_synchronised or state.promotion.force
+    if _is_called(state):
+        return True
+    return state.me.priority > 0 and not state.pause.is_on and state.saved.was_synchronised
+
+
+def _gate_at(state: State) -> float:
+    """Cold start: `wait_for_all` waits until every node was seen once, or `waiting_hot`."""
+    is_waiting = (
+        state.group.wait_for_all
+        and not state.has_joined
+        and state.promotion is None
+        and not peers.everybody_was_seen(state)
+    )
+    return state.started_at + state.group.timing.waiting_hot if is_waiting else -inf
+
+
+def _majority_claimable_at(state: State) -> float:
+    """When a majority of the brokers can be claimed, or one alone where the policy says so."""
+    times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
+    return min(times[state.group.quorum - 1], _alone_at(state))
+
+
+def _alone_at(state: State) -> float:
+    """Two brokers: our own register alone, silent for `claim_after`, the other one unreachable.
+
+    Policy availability asks for a reference that answers; an operator's force for nothing.
+    """
+    if state.group.policy not in {Policy.AVAILABILITY, Policy.SAFETY}:
+        return inf
+    others = (each for each in state.group.brokers if each != state.me.name)
+    if any(views_of(state, each) for each in others):
+        return inf
+    is_forced = state.promotion is not None and state.promotion.force
+    has_reference = state.group.policy is Policy.AVAILABILITY and state.reference_until > state.now
+    if not is_forced and not has_reference:
+        return inf
+    return lease.claimable_view(state, state.me.name)[0]
+
+
+def begin(state: State) -> Step:
+    """Start an attempt: a new term, a claim on every broker that can be claimed now."""
+    origin, noticed_at, reason = _cause(state)
+    times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
+    is_alone = times[state.group.quorum - 1] > state.now
+    is_forced = is_alone and state.promotion is not None and state.promotion.force
+    state = with_term(state, state.term + 1)
+    attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)
+    state = replace(state, attempt=attempt, is_forced=is_forced)
+    return lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))
+
+
+def _claim(state: State, broker: str, *, term: int) -> Step:
+    at, view = lease.claimable_view(state, broker)
+    if view is None or at > state.now:
+        return state, ()
+    return lease.publish(state, view, Kind.CLAIM, term=term)
+
+
+def _cause(state: State) -> tuple[str | None, float, str]:
+    """Whom we replace, when the fault showed, and why: for the report, decides nothing."""
+    last = state.last_hot
+    freed = [view.freed_at for view in state.views if view.is_free]
+    if state.promotion is not None:
+        return last, state.promotion.began_at, "promoted"
+    if freed:
+        return last, min(freed), "switchover" if _is_called(state) else "released"
+    if last is None or last == state.me.name:
+        return last, state.now, "cold_start" if last is None else "returned"
+    died_at = death.dead_since(state, last)
+    if died_at is not None:
+        return last, died_at, "died"
+    heard = [view.heard_other_at for view in state.views if view.heard_other_at > -inf]
+    return last, max(heard, default=state.now), "silent"
+
+
+def conclude(state: State) -> Step:
+    """Hot when a majority was effective; given up when that can no longer be, or too late."""
+    attempt = state.attempt
+    if attempt is None:
+        return state, ()
+    until = lease.lease_until(state) if attempt.is_alone else lease.majority_until(state)
+    if state.now < until:
+        return _succeed(state, attempt)
+    is_late = state.now >= attempt.started_at + state.group.timing.claim_timeout
+    is_hopeless = all(view.outstanding is None for view in state.views)
+    return _give_up(state, attempt) if is_late or is_hopeless else (state, ())
+
+
+def _succeed(state: State, attempt: Attempt) -> Step:
+    tenure = Tenure(
+        term=attempt.term,
+        since=state.now,
+        reason=attempt.reason,
+        origin=attempt.origin,
+        noticed_at=attempt.noticed_at,
+        claimed_at=attempt.started_at,
+    )
+    state = replace(state, attempt=None, tenure=tenure, has_joined=True, stalled_at=-inf)
+    return state, (StartDuty(attempt.term),)
+
+
+def _give_up(state: State, attempt: Attempt) -> Step:
+    """Release what we got, and leave the others a random time to be first."""
+    state, effects = lease.release(state, term=attempt.term)
+    return replace(state, attempt=None, claims_not_before=_back_off_until(state)), effects
+
+
+def _back_off_until(state: State) -> float:
+    timing = state.group.timing
+    return state.now + timing.backoff_min + state.jitter * (timing.backoff_max - timing.backoff_min)
+
+
+def duty_started(state: State, term: int) -> Step:
+    """The outputs are on: the change is over, and its times are known."""
+    tenure = state.tenure
+    if tenure is None or tenure.term != term or tenure.duty_started_at is not None:
+        return state, ()
+    state = replace(state, tenure=replace(tenure, duty_started_at=state.now))
+    return state, (_report(state, tenure),)
+
+
+EVENT_OF_REASON = {"switchover": "switchover", "promoted": "promoted", "cold_start": "elected"}
+
+
+def _report(state: State, tenure: Tenure) -> Report:
+    return Report(
+        event=EVENT_OF_REASON.get(tenure.reason, "failover"),
+        reason=tenure.reason,
+        term=tenure.term,
+        origin=tenure.origin,
+        target=state.me.name,
+        detect=max(0.0, tenure.claimed_at - tenure.noticed_at),
+        elect=tenure.since - tenure.claimed_at,
+        duty=state.now - tenure.since,
+    )
+
+
+def expire(state: State) -> Step:
+    """A missed deadline demotes at once. Nothing is released: our outputs may still be stopping,
+    so whoever comes next waits for the whole lease and the guard."""
+    if state.tenure is None or state.now < lease.lease_until(state):
+        return state, ()
+    term = state.tenure.term
+    state = replace(lease.drop(state), claims_not_before=_back_off_until(state))
+    return end_tenure(state), (StopDuty(term), Report("demoted", "lease_lost", term))
+
+
+def end_tenure(state: State) -> State:
+    return replace(state, tenure=None, last_hot=state.me.name)

@@ -1,0 +1,59 @@
+"""The rule of the last will: when a holder is taken for dead without waiting for its lease."""
+
+from math import inf
+
+from edge.core.register import willed_at
+from edge.core.state import State, View, views_of
+
+
+def freed_at(state: State, view: View) -> float:
+    """Rule 3 of *Claiming*: the holder is dead and `fence_delay` has passed, or infinity."""
+    if view.holder is None or view.holder.node == state.me.name:
+        return inf
+    died_at = dead_since(state, view.holder.node)
+    return inf if died_at is None else died_at + state.group.timing.fence_delay
+
+
+def dead_since(state: State, node: str) -> float | None:
+    """When the last of the wills that prove `node` dead was seen, or None.
+
+    Within one `fence_delay` a majority of the brokers published its will, and its own broker
+    published it too or our link there is lost. One reset connection therefore proves nothing.
+    """
+    if not state.group.trust_will:
+        return None
+    wills = {
+        broker: at
+        for broker in state.group.brokers
+        if (at := _willed_by(state, broker, node)) is not None
+    }
+    if node not in wills and views_of(state, node):
+        return None
+    return _majority_at(sorted(wills.values()), state.group.quorum, state.group.timing.fence_delay)
+
+
+def _willed_by(state: State, broker: str, node: str) -> float | None:
+    """All our sessions with a broker see the same; one of them that knows life is believed."""
+    within = state.group.timing.claim_after
+    views = views_of(state, broker)
+    wills = [willed_at(view, node, now=state.now, within=within) for view in views]
+    known = [at for at in wills if at is not None]
+    return max(known) if known and len(known) == len(wills) else None
+
+
+def _majority_at(times: list[float], quorum: int, window: float) -> float | None:
+    """The earliest end of a window that holds a majority of the wills."""
+    spans = zip(times, times[quorum - 1 :], strict=False)
+    return next((last for first, last in spans if last - first <= window), None)
+
+
+def is_silent(state: State, node: str) -> bool:
+    """Every will of this node that we could know was published: it is gone, for display."""
+    wills = [
+        (each.willed_at is not None, state.now - each.heard_at)
+        for view in state.views
+        for each in view.presences
+        if each.node == node
+    ]
+    recent = [is_willed for is_willed, age in wills if age <= state.group.timing.lost_after]
+    return bool(recent) and all(recent)

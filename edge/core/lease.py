@@ -1,0 +1,196 @@
+"""Holding: votes, renewals, claims on single registers (docs/protocol.md, Holding and Claiming)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from edge.core import death
+from edge.core.effects import Effect, Publish
+from edge.core.model import Kind, Policy, Record, RecordId
+from edge.core.state import (
+    Outstanding,
+    State,
+    View,
+    sent_at,
+    views_of,
+    with_sent,
+    with_view,
+)
+
+Step = tuple[State, tuple[Effect, ...]]
+
+
+def held_until(state: State, broker: str) -> float:
+    """The latest instant to which any of our sessions holds this broker."""
+    return max((view.held_until for view in views_of(state, broker)), default=-inf)
+
+
+def majority_until(state: State) -> float:
+    """*Hot* = now < the Q-th latest of the expiry times."""
+    return sorted(_expiries(state), reverse=True)[state.group.quorum - 1]
+
+
+def lease_until(state: State) -> float:
+    """The majority's instant, or a later one that the policy of two brokers allows.
+
+    Policy availability: one of the two is enough while a reference answers. An operator's forced
+    promotion says the same until the majority is back.
+    """
+    longest = max(_expiries(state))
+    if state.is_forced:
+        return longest
+    alone = -inf
+    if state.group.policy is Policy.AVAILABILITY:
+        alone = min(longest, state.reference_until)
+    return max(majority_until(state), alone)
+
+
+def _expiries(state: State) -> list[float]:
+    return [held_until(state, each) for each in state.group.brokers]
+
+
+def acts_until(state: State) -> float:
+    """Until when outputs are allowed: the lease, but after a stall only once it was renewed."""
+    if state.tenure is None:
+        return -inf
+    until = lease_until(state)
+    return until if until >= state.stalled_at + state.group.timing.lease else -inf
+
+
+def votes_held(state: State) -> int:
+    return sum(held_until(state, each) > state.now for each in state.group.brokers)
+
+
+def claimable_at(state: State, view: View) -> float:
+    """The earliest instant at which rules 1 to 3 of *Claiming* allow a claim here."""
+    if not view.is_subscribed or view.outstanding is not None:
+        return inf
+    if view.tail is None:
+        return inf  # an empty register is seeded first: a term must never be forgotten
+    return min(_silent_at(state, view), _freed_at(state, view), death.freed_at(state, view))
+
+
+def _silent_at(state: State, view: View) -> float:
+    """Rule 1: no record of another node since `claim_after`, and subscribed for as long."""
+    return max(view.heard_other_at, view.subscribed_at) + state.group.timing.claim_after
+
+
+def _freed_at(state: State, view: View) -> float:
+    """Rule 2: the tail is an effective release, to us or to anybody.
+
+    A session that is younger than `claim_after` does not use this rule: somebody could replay an
+    old release before the living holder's next record has been heard.
+    """
+    if not view.is_free or view.free_for not in {None, state.me.name}:
+        return inf
+    is_settled = view.freed_at >= view.subscribed_at + state.group.timing.claim_after
+    return view.freed_at if is_settled else inf
+
+
+def claimable_view(state: State, broker: str) -> tuple[float, View | None]:
+    """The path over which this broker can be claimed first, and when."""
+    candidates = [(claimable_at(state, view), view) for view in views_of(state, broker)]
+    best = min(candidates, key=lambda pair: pair[0], default=(inf, None))
+    return best if best[0] < inf else (inf, None)
+
+
+def publish(state: State, view: View, kind: Kind, *, term: int, to: str | None = None) -> Step:
+    """Send one record whose basis is the tail that we see; its echo decides.
+
+    Only a release is sent while another record of ours is under way: it follows that one.
+    """
+    counter = state.counter + 1
+    record_id = RecordId(state.me.name, view.session, counter)
+    basis = view.tail if view.outstanding is None else view.outstanding.id
+    record = Record(record_id, basis, kind, term, to)
+    is_counted = kind is not Kind.RELEASE
+    view = replace(view, outstanding=Outstanding(record_id, state.now) if is_counted else None)
+    state = with_sent(with_view(replace(state, counter=counter), view), view.link.broker)
+    return state, (Publish(view.link, record),)
+
+
+def renew(state: State, term: int) -> Step:
+    """Keep what is held, and claim every further broker as soon as one may."""
+    return for_each(state, state.group.brokers, partial(_renew_broker, term=term))
+
+
+def _renew_broker(state: State, broker: str, *, term: int) -> Step:
+    if state.now < renewal_due_at(state, broker):
+        return state, ()
+    if held_until(state, broker) > state.now:
+        view = _idle_view(state, broker)
+        return (state, ()) if view is None else publish(state, view, Kind.RENEW, term=term)
+    at, view = claimable_view(state, broker)
+    if view is None or at > state.now:
+        return state, ()
+    return publish(state, view, Kind.CLAIM, term=term)
+
+
+def renewal_due_at(state: State, broker: str) -> float:
+    """One record each heartbeat and path, so that each path's holding is renewed in turn."""
+    views = views_of(state, broker)
+    pace = state.group.timing.heartbeat / max(1, len(views))
+    return sent_at(state, broker) + pace
+
+
+def _idle_view(state: State, broker: str) -> View | None:
+    """The path whose holding ends first and that awaits no echo; None if all are busy."""
+    idle = [
+        view
+        for view in views_of(state, broker)
+        if view.outstanding is None
+        and view.holder is not None
+        and view.holder.node == state.me.name
+    ]
+    return min(idle, key=lambda view: view.held_until, default=None)
+
+
+def release(state: State, *, term: int, to: str | None = None) -> Step:
+    """Give everything up: first drop all holdings, then say so on every register that we hold."""
+    ours = [each for each in state.group.brokers if _is_ours(state, each)]
+    state = drop(state)
+    return for_each(state, ours, partial(_release_broker, term=term, to=to))
+
+
+def drop(state: State) -> State:
+    """Stop counting on anything that is held; say nothing."""
+    views = (replace(view, held_until=-inf) for view in state.views)
+    return replace(state, views=tuple(views), is_forced=False)
+
+
+def _is_ours(state: State, broker: str) -> bool:
+    """We hold it, or a claim of ours that may yet take effect is on its way."""
+    return any(
+        view.held_until > state.now or view.outstanding is not None
+        for view in views_of(state, broker)
+    )
+
+
+def _release_broker(state: State, broker: str, *, term: int, to: str | None) -> Step:
+    """Over the path that awaits an echo, if one does: the release then follows that record."""
+    views = sorted(views_of(state, broker), key=lambda view: view.outstanding is None)
+    return publish(state, views[0], Kind.RELEASE, term=term, to=to) if views else (state, ())
+
+
+def seed(state: State) -> Step:
+    """Put the highest known term on an empty register: our own broker's, or a witness's."""
+    ours = state.group.witnesses | {state.me.name}
+    empty = [
+        broker
+        for broker in state.group.brokers
+        if broker in ours
+        and state.now >= sent_at(state, broker) + state.group.timing.lease
+        and (views := views_of(state, broker))
+        and all(view.tail is None for view in views)
+    ]
+    return for_each(state, empty, partial(_release_broker, term=state.term, to=None))
+
+
+def for_each(state: State, brokers: Iterable[str], rule: Callable[[State, str], Step]) -> Step:
+    """Apply a rule to one broker after another and collect what it wants done."""
+    effects: list[Effect] = []
+    for broker in brokers:
+        state, more = rule(state, broker)
+        effects.extend(more)
+    return state, tuple(effects)

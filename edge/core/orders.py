@@ -1,0 +1,231 @@
+"""What people order, and what a hot node does by itself to hand over in peace."""
+
+from dataclasses import replace
+from math import inf
+
+from edge.core import claims, lease, peers
+from edge.core.effects import Answer, Effect, Leave, Report, StopDuty
+from edge.core.events import Ordered, PauseOrder, PromoteOrder, StopOrder, SwitchoverOrder
+from edge.core.lease import Step
+from edge.core.model import Pause, Policy, Record
+from edge.core.state import Handover, Peer, Promotion, State, peer_of
+
+
+def obey(state: State, event: Ordered) -> Step:
+    match event.order:
+        case SwitchoverOrder(to):
+            return _switch_over(state, to, event.ticket)
+        case PromoteOrder(force):
+            return _promote(state, event.ticket, force=force)
+        case PauseOrder(is_on):
+            return _pause(state, event.ticket, is_on=is_on)
+        case StopOrder():
+            return _stop(state)
+
+
+def _refuse(state: State, ticket: int, code: str, text: str) -> Step:
+    return state, (Answer(ticket, code, text),)
+
+
+def _switch_over(state: State, to: str | None, ticket: int) -> Step:
+    if state.tenure is None:
+        return _refuse(state, ticket, "not_hot", f"{state.me.name} is not hot")
+    if state.handover is not None:
+        return _refuse(state, ticket, "busy", "a switchover is already under way")
+    if to == state.me.name:
+        return _refuse(state, ticket, "already_hot", f"{to} is hot already")
+    target, problem = _target(state, to)
+    if target is None:
+        return _refuse(state, ticket, "not_ready", problem)
+    return begin_handover(state, target.name, ticket)
+
+
+def _target(state: State, to: str | None) -> tuple[Peer | None, str]:
+    """The peer that shall take over, or why there is none."""
+    if to is None:
+        ready = peers.ready_peers(state)
+        return (ready[0], "") if ready else (None, "no standby is ready to take over")
+    peer = peer_of(state, to)
+    if peer is None:
+        return None, f"{to} is not a node of this group"
+    problem = peers.why_not_ready(state, peer)
+    return (None, f"{to} cannot take over: {problem}") if problem else (peer, "")
+
+
+def begin_handover(state: State, to: str | None, ticket: int | None) -> Step:
+    """First the outputs stop; the lease is kept until they have."""
+    assert state.tenure is not None, "only a hot node hands over"
+    state = replace(state, handover=Handover(to, ticket, state.now))
+    return state, (StopDuty(state.tenure.term),)
+
+
+def duty_stopped(state: State, term: int) -> Step:
+    """The outputs are off: now the lease is given up, to the target by name."""
+    handover = state.handover
+    if state.tenure is None or state.tenure.term != term or handover is None:
+        return state, ()
+    state, effects = lease.release(state, term=term, to=handover.to)
+    state = replace(
+        claims.end_tenure(state),
+        handover=replace(handover, released_at=state.now),
+        claims_not_before=state.now + 2 * state.group.timing.claim_after,
+    )
+    return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
+
+
+def follow_handover(state: State) -> Step:
+    """After the release: the target is hot, or somebody else, or nobody in time."""
+    handover = state.handover
+    if handover is None:
+        return state, ()
+    took = state.now - handover.began_at
+    if handover.released_at is None:
+        if state.tenure is not None:
+            return state, ()
+        return _end_handover(
+            state, "failed", "the lease was lost before the duty had stopped", took
+        )
+    hot = peers.hot_peer(state)
+    if hot is not None and hot.term > state.term - 1 and hot.name == handover.to:
+        return _end_handover(state, "", hot.name, took)
+    if state.now < _handover_deadline(state, handover):
+        return state, ()
+    text = f"{handover.to or 'nobody'} did not become hot in time"
+    return _end_handover(state, "failed", text, took)
+
+
+def _handover_deadline(state: State, handover: Handover) -> float:
+    assert handover.released_at is not None, "before the release there is no deadline"
+    return handover.released_at + 2 * state.group.timing.claim_after + 1.0
+
+
+def _end_handover(state: State, code: str, text: str, took: float) -> Step:
+    handover = state.handover
+    assert handover is not None, "it was there a moment ago"
+    state = replace(state, handover=None)
+    leave = (Leave(),) if state.is_leaving else ()
+    if handover.ticket is None:
+        return state, leave
+    return state, (Answer(handover.ticket, code, text, took), *leave)
+
+
+def _promote(state: State, ticket: int, *, force: bool) -> Step:
+    problem = _why_not_promote(state, force=force)
+    if problem is not None:
+        return _refuse(state, ticket, *problem)
+    state = replace(state, promotion=Promotion(ticket, force, state.now), claims_not_before=-inf)
+    return state, ()
+
+
+def _why_not_promote(state: State, *, force: bool) -> tuple[str, str] | None:
+    """A refusal as code and sentence. No force makes two nodes hot in a group with a majority."""
+    name, hot, faulty = state.me.name, peers.hot_peer(state), peers.why_faulty(state)
+    rival = "" if hot is None else hot.name
+    is_behind = not state.saved.was_synchronised and not force
+    reasons = (
+        (state.tenure is not None, "already_hot", f"{name} is hot already"),
+        (not state.me.can_be_hot, "not_ready", f"{name} is a witness and can never be hot"),
+        (rival != "", "hot_exists", f"{rival} is hot; order a switchover to {name} instead"),
+        (faulty != "", "faulty", faulty),
+        (state.promotion is not None, "busy", "a promotion is already under way"),
+        (is_behind, "not_ready", f"{name} was not synchronised when it stopped; use force"),
+    )
+    return next(((code, text) for applies, code, text in reasons if applies), None)
+
+
+def follow_promotion(state: State) -> Step:
+    promotion = state.promotion
+    if promotion is None:
+        return state, ()
+    took = state.now - promotion.began_at
+    if state.tenure is not None:
+        done = Answer(promotion.ticket, "", state.me.name, took)
+        return replace(state, promotion=None), (done,)
+    if state.now < promotion.began_at + state.group.timing.election:
+        return state, ()
+    text = "no majority of the brokers could be claimed"
+    return replace(state, promotion=None), (Answer(promotion.ticket, "no_majority", text, took),)
+
+
+def _pause(state: State, ticket: int, *, is_on: bool) -> Step:
+    """The order travels with the heartbeats; the higher counter is the newer one."""
+    pause = Pause(state.pause.counter + 1, is_on)
+    state = replace(state, saved=replace(state.saved, pause=pause))
+    return state, (Answer(ticket, "", "paused" if is_on else "resumed"),)
+
+
+def _stop(state: State) -> Step:
+    """SIGTERM: hand over in order, then leave."""
+    if state.is_leaving:
+        return state, ()
+    state = replace(state, is_leaving=True)
+    if state.tenure is None:
+        state, effects = lease.release(state, term=state.term)
+        return replace(state, attempt=None), (*effects, Leave())
+    ready = peers.ready_peers(state)
+    if state.handover is not None:
+        return state, ()
+    return begin_handover(state, ready[0].name if ready else None, None)
+
+
+def preempt(state: State) -> Step:
+    """No fail-back, unless `preempt`: then a better node that has been ready for a while gets it.
+
+    The hot node decides, because it alone can hand over.
+    """
+    at, peer = _preemption(state)
+    if peer is None or state.now < at:
+        return state, ()
+    return begin_handover(state, peer.name, None)
+
+
+def preempt_at(state: State) -> float:
+    return _preemption(state)[0]
+
+
+def _preemption(state: State) -> tuple[float, Peer | None]:
+    is_settled = state.tenure is not None and state.handover is None and not state.pause.is_on
+    if not state.group.preempt or not is_settled:
+        return inf, None
+    better = [
+        peer
+        for peer in peers.ready_peers(state)
+        if state.group.member(peer.name).priority > state.me.priority
+    ]
+    best = better[0] if better else None
+    return (inf, None) if best is None else (best.ready_since + _preempt_delay(state), best)
+
+
+def _preempt_delay(state: State) -> float:
+    return state.group.timing.preempt_delay
+
+
+def meet(state: State, record: Record) -> Step:
+    """Two hot nodes meet, which only policy availability can bring about: the lower term yields,
+    then the lower priority, then the greater name."""
+    tenure = state.tenure
+    if state.group.policy is not Policy.AVAILABILITY or tenure is None:
+        return state, ()
+    other = state.group.member(record.id.node)
+    ours = (tenure.term, state.me.priority)
+    theirs = (record.term, other.priority)
+    yields = theirs > ours or (theirs == ours and other.name < state.me.name)
+    if state.handover is not None:
+        return state, ()
+    term, me = tenure.term, state.me.name
+    if not yields:
+        return state, (Report("conflict", "lower_term_yields", term, other.name, me),)
+    state, effects = begin_handover(state, other.name, None)
+    return state, (Report("yielded", "higher_term_met", record.term, me, other.name), *effects)
+
+
+def limit_duty(state: State) -> Step:
+    """A duty that does not start in time: give the lease back and let the next one try."""
+    tenure = state.tenure
+    if tenure is None or tenure.duty_started_at is not None or state.handover is not None:
+        return state, ()
+    if state.now < tenure.since + state.group.timing.starting_to_hot:
+        return state, ()
+    effects: tuple[Effect, ...]
+    state, effects = begin_handover(state, None, None)
+    return state, (Report("failed", "duty_did_not_start", tenure.term, state.me.name), *effects)

@@ -1,0 +1,210 @@
+"""The other nodes: who lives, who is ready, who comes first, whose configuration differs."""
+
+from collections import Counter
+from dataclasses import replace
+from math import inf
+
+from edge.core import death
+from edge.core.events import HeartbeatSeen, PeerSeen, WillSeen
+from edge.core.model import Pause, Role
+from edge.core.register import with_presence, with_will
+from edge.core.state import Peer, State, peer_of, view_of, with_peer, with_term, with_view
+
+HEALTHY = 200
+
+
+def with_word(state: State, event: PeerSeen) -> State:
+    """A node's own state. A retained one may be from an earlier life: it shows no life."""
+    peer = peer_of(state, event.node)
+    if peer is None or (peer.boot == event.boot and event.version <= peer.version):
+        return _with_life(state, event)
+    if event.retained and peer_lives(state, peer):
+        return state
+    fresh = replace(
+        peer,
+        boot=event.boot,
+        version=event.version,
+        role=event.role,
+        term=event.term,
+        is_synchronised=event.is_synchronised,
+        service_level=event.service_level,
+        has_stopped=False,
+    )
+    state = with_term(with_peer(state, fresh), event.term)
+    return _with_life(_with_readiness(state, fresh), event)
+
+
+def _with_readiness(state: State, peer: Peer) -> State:
+    is_ready = peer.role is Role.STANDBY and peer.is_synchronised
+    since = min(peer.ready_since, state.now) if is_ready else inf
+    return with_peer(state, replace(peer, ready_since=since))
+
+
+def with_heartbeat(state: State, event: HeartbeatSeen) -> State:
+    """Believed as a sign of life only when it is live, which a retained one is not."""
+    peer = peer_of(state, event.node)
+    if peer is None:
+        return state
+    is_newer = peer.boot != event.boot or event.sequence > peer.sequence
+    if is_newer:
+        fresh = replace(peer, config=event.config, sequence=event.sequence)
+        state = with_peer(state, fresh)
+    return _with_life(with_pause(state, event.pause), event)
+
+
+def with_pause(state: State, pause: Pause) -> State:
+    """The newer order stands, wherever it was given."""
+    if pause.counter <= state.pause.counter:
+        return state
+    return replace(state, saved=replace(state.saved, pause=pause))
+
+
+def with_good_bye(state: State, event: WillSeen) -> State:
+    """A last will, or a node's own good-bye. One that was retained tells of the past."""
+    view = view_of(state, event.link)
+    peer = peer_of(state, event.node)
+    if event.retained or view is None:
+        return state
+    state = with_view(state, with_will(view, event.node, event.session, now=state.now))
+    if peer is None or not event.is_clean:
+        return state
+    return with_peer(state, replace(peer, has_stopped=True, ready_since=inf))
+
+
+def _with_life(state: State, event: PeerSeen | HeartbeatSeen) -> State:
+    """A live message proves that its sender lived a moment ago and knows our secret."""
+    view = view_of(state, event.link)
+    if event.retained or view is None:
+        return state
+    view = with_presence(view, event.node, event.session, now=state.now)
+    state = with_view(state, view)
+    peer = peer_of(state, event.node)
+    if peer is None:
+        return state
+    state = with_peer(state, replace(peer, heard_at=state.now))
+    return replace(state, saved=replace(state.saved, secret_is_proven=True))
+
+
+def heard_record(state: State, node: str) -> State:
+    """A live record is a sign of life too."""
+    peer = peer_of(state, node)
+    return state if peer is None else with_peer(state, replace(peer, heard_at=state.now))
+
+
+def peer_lives(state: State, peer: Peer, within: float | None = None) -> bool:
+    limit = state.group.timing.lost_after if within is None else within
+    return (
+        state.now - peer.heard_at <= limit
+        and not peer.has_stopped
+        and not death.is_silent(state, peer.name)
+    )
+
+
+def hot_peer(state: State) -> Peer | None:
+    """The living peer that says that it is hot; of two, the one with the higher term."""
+    hot = [
+        peer
+        for peer in state.peers
+        if peer.role is Role.HOT and peer_lives(state, peer, state.group.timing.claim_after)
+    ]
+    return max(hot, key=lambda peer: peer.term, default=None)
+
+
+def ready_peers(state: State) -> list[Peer]:
+    """Peers that could take over by order, best first."""
+    ready = [peer for peer in state.peers if why_not_ready(state, peer) == ""]
+    return sorted(ready, key=lambda peer: _merit(state, peer), reverse=True)
+
+
+def why_not_ready(state: State, peer: Peer) -> str:
+    """Empty if this peer can take over now, else the reason, for an operator."""
+    if not state.group.member(peer.name).can_be_hot:
+        return "it is a witness and can never be hot"
+    if not peer_lives(state, peer):
+        return "it is not there"
+    if peer.role is not Role.STANDBY:
+        return f"it is {peer.role}, not standby"
+    if not peer.is_synchronised:
+        return "it is not synchronised"
+    if peer.service_level < HEALTHY:
+        return f"its service level is {peer.service_level}, below {HEALTHY}"
+    return ""
+
+
+def _merit(state: State, peer: Peer) -> tuple[bool, int, int, str]:
+    """Best candidate: synchronised first, then priority, then health, then name."""
+    priority = state.group.member(peer.name).priority
+    return (peer.is_synchronised, priority, peer.service_level, peer.name)
+
+
+def rank(state: State) -> int:
+    """How many living candidates come before us; the silent last hot node is none of them."""
+    ours = (state.saved.was_synchronised, state.me.priority, service_level(state), state.me.name)
+    within = state.group.timing.claim_after
+    return sum(
+        _merit(state, peer) > ours
+        for peer in state.peers
+        if state.group.member(peer.name).priority > 0
+        and state.group.member(peer.name).can_be_hot
+        and peer.role is not Role.FAULTY
+        and peer.name != state.last_hot
+        and peer_lives(state, peer, within)
+    )
+
+
+def service_level(state: State) -> int:
+    """OPC UA's one byte: 0 maintenance, 1 no data, 2-199 degraded, 200-255 healthy."""
+    if state.is_hot:
+        return 255
+    if state.pause.is_on:
+        return 0
+    if state.role in {Role.FAULTY, Role.STARTING}:
+        return 1
+    brokers = {view.link.broker for view in state.views if view.is_subscribed}
+    if len(brokers) < state.group.quorum:
+        return 100
+    return 200 + 50 * len(brokers) // len(state.group.brokers)
+
+
+def everybody_was_seen(state: State) -> bool:
+    return all(
+        peer.heard_at > -inf for peer in state.peers if state.group.member(peer.name).can_be_hot
+    )
+
+
+def why_faulty(state: State) -> str:
+    """Empty, or why this node does not belong: its file or its secret disagrees with the group's.
+
+    A hot node stays hot: it is the group. Without a hot node the file that most living nodes
+    hold is the group's; with a tie nobody becomes hot, and everybody says why.
+    """
+    if state.is_hot:
+        return ""
+    refusing = _refusing_betters(state)
+    if refusing:
+        return f"the broker of {', '.join(refusing)} refuses this node's secret"
+    living = [peer for peer in state.peers if peer.config and peer_lives(state, peer)]
+    hot = hot_peer(state)
+    if hot is not None:
+        differs = hot.config not in {"", state.config}
+        return f"its configuration differs from that of {hot.name}, which is hot" * differs
+    votes = Counter([state.config, *(peer.config for peer in living)])
+    if votes[state.config] * 2 > votes.total():
+        return ""
+    names = sorted(peer.name for peer in living if peer.config != state.config)
+    return f"its configuration differs from that of {', '.join(names)}"
+
+
+def _refusing_betters(state: State) -> list[str]:
+    """Nodes that come before us and whose brokers refuse our secret, if nothing speaks for it.
+
+    Two nodes that refuse each other cannot tell whose secret is wrong, but only one of them may
+    carry on, and both know which: the better one. A secret that any other member accepts, or
+    that was good before, is right.
+    """
+    members = {each.name: each for each in state.group.members}
+    if state.saved.secret_is_proven or state.accepted_by & members.keys() - {state.me.name}:
+        return []
+    ours = (state.me.priority, state.me.name)
+    refusing = [members[name] for name in state.denied_by if name in members]
+    return sorted(each.name for each in refusing if (each.priority, each.name) > ours)

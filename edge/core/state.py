@@ -1,0 +1,206 @@
+"""The whole memory of the core: one frozen, hashable value and the questions asked of it."""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+from edge.core.model import Group, Link, Member, Pause, Phase, RecordId, Role, Saved
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A session of some node, as one register's subscribers know it."""
+
+    node: str
+    session: str
+    counter: int = 0
+    heard_at: float = -inf
+    willed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    node: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """A record of ours whose echo has not come back."""
+
+    id: RecordId
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one session of ours has seen of one register. It ends with the session."""
+
+    link: Link
+    session: str
+    subscribed_at: float = inf
+    tail: RecordId | None = None
+    holder: Holder | None = None
+    is_free: bool = False
+    free_for: str | None = None
+    freed_at: float = -inf
+    heard_other_at: float = -inf
+    held_until: float = -inf
+    outstanding: Outstanding | None = None
+    presences: tuple[Presence, ...] = ()
+
+    @property
+    def is_subscribed(self) -> bool:
+        return self.subscribed_at < inf
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node, as its own words describe it."""
+
+    name: str
+    boot: str = ""
+    version: int = -1
+    sequence: int = -1
+    role: Role = Role.LOST
+    term: int = 0
+    is_synchronised: bool = False
+    service_level: int = 0
+    config: str = ""
+    heard_at: float = -inf
+    has_stopped: bool = False
+    ready_since: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Being hot: from the moment that a majority was effective until the lease is over."""
+
+    term: int
+    since: float
+    reason: str
+    origin: str | None
+    noticed_at: float
+    claimed_at: float
+    duty_started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claim under way."""
+
+    term: int
+    started_at: float
+    reason: str
+    origin: str | None
+    noticed_at: float
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A planned switchover that we, the hot node, carry out."""
+
+    to: str | None
+    ticket: int | None
+    began_at: float
+    released_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """An operator's order to become hot."""
+
+    ticket: int
+    force: bool
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    me: Member
+    group: Group
+    config: str
+    now: float
+    jitter: float
+    started_at: float
+    saved: Saved
+    counter: int = 0
+    views: tuple[View, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    denied_by: frozenset[str] = frozenset()
+    accepted_by: frozenset[str] = frozenset()
+    role: Role = Role.STARTING
+    phase: Phase = Phase.WAITING_HOT
+    reason: str = "started"
+    has_joined: bool = False
+    tenure: Tenure | None = None
+    attempt: Attempt | None = None
+    handover: Handover | None = None
+    promotion: Promotion | None = None
+    is_forced: bool = False
+    is_leaving: bool = False
+    claims_not_before: float = -inf
+    stalled_at: float = -inf
+    reference_until: float = -inf
+    last_hot: str | None = None
+    last_sent: tuple[tuple[str, float], ...] = ()
+    beat_at: float = -inf
+    wakeup_at: float = inf
+
+    @property
+    def term(self) -> int:
+        """The highest term ever seen."""
+        return self.saved.term
+
+    @property
+    def pause(self) -> Pause:
+        return self.saved.pause
+
+    @property
+    def is_hot(self) -> bool:
+        return self.tenure is not None
+
+
+def view_of(state: State, link: Link) -> View | None:
+    return next((view for view in state.views if view.link == link), None)
+
+
+def views_of(state: State, broker: str) -> tuple[View, ...]:
+    """The subscribed views of one broker, in the order of their paths."""
+    return tuple(view for view in state.views if view.link.broker == broker and view.is_subscribed)
+
+
+def with_view(state: State, view: View) -> State:
+    others = tuple(each for each in state.views if each.link != view.link)
+    return replace(state, views=tuple(sorted((*others, view), key=lambda each: each.link)))
+
+
+def without_view(state: State, link: Link) -> State:
+    return replace(state, views=tuple(each for each in state.views if each.link != link))
+
+
+def peer_of(state: State, name: str) -> Peer | None:
+    return next((peer for peer in state.peers if peer.name == name), None)
+
+
+def with_peer(state: State, peer: Peer) -> State:
+    return replace(
+        state, peers=tuple(peer if each.name == peer.name else each for each in state.peers)
+    )
+
+
+def with_term(state: State, term: int) -> State:
+    """Remember the highest term ever seen."""
+    if term <= state.saved.term:
+        return state
+    return replace(state, saved=replace(state.saved, term=term))
+
+
+def sent_at(state: State, broker: str) -> float:
+    """When the last record went out to this broker, or minus infinity."""
+    return next((at for name, at in state.last_sent if name == broker), -inf)
+
+
+def with_sent(state: State, broker: str) -> State:
+    others = tuple(pair for pair in state.last_sent if pair[0] != broker)
+    return replace(state, last_sent=(*others, (broker, state.now)))

@@ -1,0 +1,311 @@
+"""The core's two entrances: `start` and `step`. One event in, a new state and effects out.
+
+Rules kept here: deterministic; total; clock first (a deadline that has passed takes effect before
+the event is looked at); time never runs backwards; what must be on disk comes before what depends
+on it; `state.wakeup_at` says when the core wants to be called again at the latest.
+"""
+
+from dataclasses import replace
+from math import inf
+
+from edge.core import claims, lease, orders, peers
+from edge.core.effects import Beat, Effect, Persist, Reconnect
+from edge.core.events import (
+    DutyStarted,
+    DutyStopped,
+    Event,
+    HeartbeatSeen,
+    LinkDenied,
+    LinkLost,
+    LinkUp,
+    NetworkChecked,
+    Ordered,
+    PeerSeen,
+    RecordSeen,
+    StrangerSeen,
+    Subscribed,
+    WillSeen,
+    Woke,
+)
+from edge.core.invariants import check
+from edge.core.lease import Step
+from edge.core.model import Group, Kind, Phase, Role, Saved
+from edge.core.register import Verdict, with_record
+from edge.core.state import (
+    Peer,
+    State,
+    View,
+    view_of,
+    views_of,
+    with_term,
+    with_view,
+    without_view,
+)
+
+
+def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter: float) -> State:
+    """The state of a node that has just begun; nothing is connected yet."""
+    others = tuple(Peer(each.name) for each in group.members if each.name != node)
+    state = State(
+        me=group.member(node),
+        group=group,
+        config=config,
+        now=now,
+        jitter=jitter,
+        started_at=now,
+        saved=saved,
+        peers=others,
+    )
+    return replace(_with_role(state), wakeup_at=now)
+
+
+def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, list[Effect]]:
+    """Take one event at `now` (monotonic seconds); `jitter` is a fresh number in [0, 1)."""
+    before = state
+    state = replace(state, now=max(now, state.now), jitter=jitter)
+    effects: tuple[Effect, ...] = ()
+    state = _distrust_silence(state)
+    if state.now >= state.wakeup_at:
+        state, effects = _settle(state)
+    state, more = _apply(state, event)
+    state, rest = _settle(state)
+    state = replace(_with_role(state), wakeup_at=_wakeup_at(state))
+    check(before, state)
+    return state, _durable_first(before, state, (*effects, *more, *rest))
+
+
+def _durable_first(before: State, state: State, effects: tuple[Effect, ...]) -> list[Effect]:
+    if state.saved == before.saved:
+        return list(effects)
+    return [Persist(state.saved), *effects]
+
+
+def _distrust_silence(state: State) -> State:
+    """The stall rule. Late by more than half a lease, we are not hot until we have renewed, and
+    what we did not hear while we slept proves nothing about others."""
+    if state.now - state.wakeup_at <= state.group.timing.lease / 2:
+        return state
+    views = (
+        replace(view, heard_other_at=max(view.heard_other_at, state.now)) for view in state.views
+    )
+    return replace(state, stalled_at=state.now, views=tuple(views))
+
+
+def _settle(state: State) -> Step:
+    """Everything that time or the last event made due, each rule in its order."""
+    effects: list[Effect] = []
+    for rule in RULES:
+        state, more = rule(state)
+        effects.extend(more)
+    return state, tuple(effects)
+
+
+def _follow_hot(state: State) -> Step:
+    """Remember who was hot last; a node that has met a hot one has joined the group."""
+    hot = peers.hot_peer(state)
+    if hot is not None and (state.last_hot != hot.name or not state.has_joined):
+        state = replace(state, last_hot=hot.name, has_joined=True)
+    if state.is_forced and state.now < lease.majority_until(state):
+        state = replace(state, is_forced=False)
+    return state, ()
+
+
+def _begin_if_due(state: State) -> Step:
+    return claims.begin(state) if state.now >= claims.due_at(state) else (state, ())
+
+
+def _renew_if_hot(state: State) -> Step:
+    return (state, ()) if state.tenure is None else lease.renew(state, state.tenure.term)
+
+
+def _give_up_deaf_links(state: State) -> Step:
+    """An echo that is not back within the lease: that connection loses records."""
+    deaf = [
+        view.link
+        for view in state.views
+        if view.outstanding is not None
+        and state.now >= view.outstanding.sent_at + state.group.timing.lease
+    ]
+    for link in deaf:
+        state = without_view(state, link)
+    return state, tuple(Reconnect(link) for link in deaf)
+
+
+def _beat(state: State) -> Step:
+    if state.now < state.beat_at + state.group.timing.presence_interval:
+        return state, ()
+    return replace(state, beat_at=state.now), (Beat(),)
+
+
+RULES = (
+    _follow_hot,
+    _give_up_deaf_links,
+    claims.expire,
+    claims.conclude,
+    orders.follow_handover,
+    orders.follow_promotion,
+    orders.limit_duty,
+    orders.preempt,
+    lease.seed,
+    _begin_if_due,
+    _renew_if_hot,
+    _beat,
+)
+
+
+def _apply(state: State, event: Event) -> Step:  # noqa: C901, PLR0911, PLR0912  one line a case
+    match event:
+        case Woke():
+            return state, ()
+        case LinkUp():
+            return _link_up(state, event), ()
+        case Subscribed():
+            return _subscribed(state, event), ()
+        case LinkLost():
+            return without_view(state, event.link), ()
+        case LinkDenied():
+            return _denied(state, event), ()
+        case RecordSeen():
+            return _record_seen(state, event)
+        case StrangerSeen():
+            return _stranger_seen(state, event), ()
+        case PeerSeen():
+            return peers.with_word(state, event), ()
+        case HeartbeatSeen():
+            return peers.with_heartbeat(state, event), ()
+        case WillSeen():
+            return peers.with_good_bye(state, event), ()
+        case NetworkChecked():
+            return _network_checked(state, event), ()
+        case DutyStarted(term):
+            return claims.duty_started(state, term)
+        case DutyStopped(term):
+            return orders.duty_stopped(state, term)
+        case Ordered():
+            return orders.obey(state, event)
+
+
+def _link_up(state: State, event: LinkUp) -> State:
+    state = with_view(state, View(event.link, event.session))
+    broker = frozenset({event.link.broker})
+    return replace(
+        state, accepted_by=state.accepted_by | broker, denied_by=state.denied_by - broker
+    )
+
+
+def _denied(state: State, event: LinkDenied) -> State:
+    broker = frozenset({event.link.broker})
+    return replace(
+        without_view(state, event.link),
+        denied_by=state.denied_by | broker,
+        accepted_by=state.accepted_by - broker,
+    )
+
+
+def _subscribed(state: State, event: Subscribed) -> State:
+    view = view_of(state, event.link)
+    return state if view is None else with_view(state, replace(view, subscribed_at=state.now))
+
+
+def _record_seen(state: State, event: RecordSeen) -> Step:
+    view = view_of(state, event.link)
+    if view is None:
+        return state, ()
+    record = event.record
+    view, verdict = with_record(
+        view,
+        record,
+        me=state.me.name,
+        now=state.now,
+        lease=state.group.timing.lease,
+        retained=event.retained,
+    )
+    state = with_term(with_view(state, view), record.term)
+    if record.id.node == state.me.name or event.retained:
+        return state, ()
+    state = peers.heard_record(state, record.id.node)
+    state = replace(state, saved=replace(state.saved, secret_is_proven=True))
+    is_holding = verdict is Verdict.EFFECTIVE and record.kind is not Kind.RELEASE
+    return orders.meet(state, record) if is_holding else (state, ())
+
+
+def _stranger_seen(state: State, event: StrangerSeen) -> State:
+    """A record that our secret does not fit changes nothing, once the secret has proven good.
+
+    Before that it may be ours that is wrong, and the stranger the group's hot node: then it
+    counts as a sign of life, so that a node with a wrong secret never claims beside it.
+    """
+    view = view_of(state, event.link)
+    if view is None or state.saved.secret_is_proven:
+        return state
+    return with_view(state, replace(view, heard_other_at=state.now))
+
+
+def _network_checked(state: State, event: NetworkChecked) -> State:
+    if not event.is_reachable:
+        return state
+    return replace(state, reference_until=state.now + state.group.timing.reference_timeout)
+
+
+def _with_role(state: State) -> State:
+    faulty = peers.why_faulty(state)
+    if state.tenure is not None:
+        return _as_hot(state)
+    state = replace(state, phase=_phase(state))
+    if not state.me.can_be_hot:
+        return replace(state, role=Role.WITNESS, phase=Phase.NONE, reason=faulty or "witness")
+    if faulty:
+        return replace(state, role=Role.FAULTY, phase=Phase.NONE, reason=faulty)
+    if state.has_joined:
+        return replace(state, role=Role.STANDBY, reason=_standby_reason(state))
+    return replace(state, role=Role.STARTING, reason="looking for the hot node")
+
+
+def _as_hot(state: State) -> State:
+    assert state.tenure is not None, "asked only of a hot node"
+    phase = Phase.NONE
+    if state.tenure.duty_started_at is None:
+        phase = Phase.STARTING_DUTY
+    if state.handover is not None:
+        phase = Phase.STOPPING_DUTY
+    return replace(state, role=Role.HOT, phase=phase, reason=state.tenure.reason)
+
+
+def _phase(state: State) -> Phase:
+    if state.attempt is not None or claims.due_at(state) < inf:
+        return Phase.ELECTION
+    is_lonely = peers.hot_peer(state) is None
+    return Phase.WAITING_HOT if is_lonely else Phase.NONE
+
+
+def _standby_reason(state: State) -> str:
+    hot = peers.hot_peer(state)
+    if hot is not None:
+        return f"{hot.name} is hot"
+    return "paused" if state.pause.is_on else "no hot node"
+
+
+def _wakeup_at(state: State) -> float:
+    """The next instant at which some rule has something to do."""
+    timing = state.group.timing
+    instants = [state.beat_at + timing.presence_interval, claims.due_at(state)]
+    instants += [
+        view.outstanding.sent_at + timing.lease
+        for view in state.views
+        if view.outstanding is not None
+    ]
+    if state.attempt is not None:
+        instants.append(state.attempt.started_at + timing.claim_timeout)
+    if state.tenure is not None:
+        instants += [lease.lease_until(state), orders.preempt_at(state)]
+        instants += [_renewal_at(state, each) for each in state.group.brokers]
+    return max(min(instants), state.now)
+
+
+def _renewal_at(state: State, broker: str) -> float:
+    """When this broker gets its next record, or infinity while an echo is awaited."""
+    due = lease.renewal_due_at(state, broker)
+    if lease.held_until(state, broker) > state.now:
+        is_busy = all(view.outstanding is not None for view in views_of(state, broker))
+        return inf if is_busy else due
+    return max(due, lease.claimable_view(state, broker)[0])
