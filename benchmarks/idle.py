@@ -59,7 +59,7 @@ def rows(
     for name in dict.fromkeys(name for name, _ in before):
         pids = [pid for member, pid in before if member == name]
         for pid in pids:
-            part = "broker" if "broker" in command_line(pid) else "agent"
+            part = "broker" if "-m broker" in command_line(pid) else "agent"
             made.append(row(name, part, before[name, pid], after[name, pid], seconds))
         first = sum((before[name, pid] for pid in pids), Cost(0, 0, 0))
         last = sum((after[name, pid] for pid in pids), Cost(0, 0, 0))

@@ -115,8 +115,10 @@ class Group:
     def freeze(self, name: str, *, whole_machine: bool = True) -> None:
         """Everything of that node stands still, or the agent alone while its broker goes on."""
         process = self.processes[name]
-        for pid in process.family() if whole_machine else [process.pid]:
-            os.kill(pid, signal.SIGSTOP)
+        if whole_machine:
+            process.freeze()
+        else:
+            os.kill(process.pid, signal.SIGSTOP)
         self.marks.append(Ended(time.monotonic(), name))
 
     def thaw(self, name: str) -> None:
@@ -185,20 +187,21 @@ class Group:
 
     def wait_redundant(self, hot: str, *standbys: str, timeout: float = 30.0) -> None:
         what = f"{hot} hot, {' and '.join(standbys)} standby"
-        wait_until(lambda: self.is_redundant(hot, standbys), what, timeout, self.explain)
+        self.wait_for(lambda: self.is_redundant(hot, standbys), what, timeout)
 
     def wait_hot(self, name: str, *, seen_by: Iterable[str] = (), timeout: float = 20.0) -> None:
         """The named node says it is hot, and the agents of the given nodes see it too."""
         viewers = (name, *seen_by)
-        wait_until(
+        self.wait_for(
             lambda: self.role(name) == "hot" and all(self.hot_seen_by(v) == name for v in viewers),
             f"{name} is hot, seen at the brokers of {viewers}",
             timeout,
-            self.explain,
         )
 
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
-        wait_until(condition, what, timeout, self.explain)
+        """Wait for a condition; a member that ended by itself ends the wait as well."""
+        wait_until(lambda: condition() or not self.all_running(), what, timeout, self.explain)
+        assert self.all_running(), f"a member ended by itself\n{self.explain()}"
 
     def events(self, kind: str, via: str | None = None) -> list[Event]:
         """The events of one kind, at one broker or at all."""
@@ -316,7 +319,7 @@ def start_mosquitto(host: Host, home: Path, log: Path) -> Process:
     configuration = home / "mosquitto.conf"
     configuration.write_text(
         f"listener {PORT}\nallow_anonymous true\nuser root\n"
-        f"persistence true\npersistence_location {home}/\nautosave_interval 1\n"
+        f"persistence true\npersistence_location {home}/\n"
     )
     return host.start(["mosquitto", "-c", str(configuration)], log, child_environment())
 

@@ -18,7 +18,7 @@ from pathlib import Path
 PREFIX = "edgelan"
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
-TOOLS = ("ip", "nft", "mosquitto", "mosquitto_pub", "mosquitto_sub")
+TOOLS = ("ip", "nft", "ping", "mosquitto", "mosquitto_pub", "mosquitto_sub")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

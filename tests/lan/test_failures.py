@@ -130,7 +130,7 @@ def test_hot_node_without_a_majority_stops_and_comes_back(group: Group) -> None:
 
 
 def test_killed_broker_of_the_hot_node_comes_back_and_changes_nothing(group: Group) -> None:
-    brokers = [pid for pid in group.processes["white"].family() if "broker" in command_line(pid)]
+    brokers = [pid for pid in group.processes["white"].family() if "-m broker" in command_line(pid)]
     assert brokers, group.explain()
     for pid in brokers:
         os.kill(pid, signal.SIGKILL)
