@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.lan import mqtt
 from tests.lan.deadline import wait_until
 from tests.lan.group import start_mosquitto
 from tests.lan.harness import Host, Lan
 from tests.lan.namespaces import NAMED, Namespace, sweep
 from tests.lan.observer import Delivered, Lens, Observer
 from tests.lan.processes import Process
+from tests.lan.raw import dial, garbage, mute_broker
 
 pytestmark = pytest.mark.lan
 
@@ -81,6 +83,7 @@ def test_reject_answers_at_once(lan: Lan, hosts: tuple[Host, ...], broker: Proce
 def test_loss_takes_a_share_in_each_direction(lan: Lan, hosts: tuple[Host, ...]) -> None:
     """Half of the requests and half of the answers: a quarter comes back, within wide limits."""
     white, black, _ = hosts
+    assert pings(black, white.address)  # the hardware addresses are known from here on
     ping = black.namespace.command("ping", "-q", "-c100", "-i0.002", "-W1", white.address)
     with lan.lossy("white", 50):
         output = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
@@ -150,6 +153,25 @@ def test_frozen_process_answers_nothing_until_it_goes_on(
     assert not is_sent(black, white)
     broker.thaw()
     assert is_sent(black, white)
+
+
+def test_garbage_is_sent_and_a_good_broker_survives_it(
+    hosts: tuple[Host, ...], broker: Process
+) -> None:
+    white, black, router = hosts
+    wait_until(lambda: is_sent(black, white), "the broker is up", explain=broker.tail)
+    with garbage(router, white, 50):
+        assert is_sent(black, white)
+    assert "protocol error" in broker.log.read_text()
+
+
+def test_mute_broker_accepts_and_says_nothing(hosts: tuple[Host, ...]) -> None:
+    white, black, _ = hosts
+    with mute_broker(white), dial(black, white) as connection:
+        connection.sendall(mqtt.connect("patient"))
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_sweep_removes_what_a_dead_owner_left_and_nothing_else(lan: Lan) -> None:

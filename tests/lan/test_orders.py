@@ -53,7 +53,7 @@ def test_user_with_the_role_may_order_a_switchover_and_hears_the_transaction(
     make_group: MakeGroup,
 ) -> None:
     group = started(make_group, more=users())
-    order = json.dumps({"node": "black", "transaction": "t-1"})
+    order = json.dumps({"to": "black", "transaction": "t-1"})
     assert group.publish("black", "request/switchover", order, login=OPERATOR) == 0
     group.wait_redundant("black", "white")
     group.wait_for(lambda: responses(group, "black", "switchover"), "a response")
@@ -113,5 +113,5 @@ def test_policy_safety_leaves_the_decision_to_an_operator(make_group: MakeGroup)
     hot, standby = group.start_pair()
     group.kill(hot)
     holds_for(3, lambda: group.role(standby) != "hot", "nobody becomes hot", group.explain)
-    group.publish(standby, "request/promote", json.dumps({"node": standby, "force": True}))
+    group.publish(standby, "request/promote", json.dumps({"to": standby, "force": True}))
     group.wait_hot(standby)
