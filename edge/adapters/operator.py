@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -26,7 +26,7 @@ from edge.console.view import FILTERS, LAST_FILTER, GroupView, absorb, mapping
 from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.settings import Settings
 from edge.settings_file import read_secret
-from edge.wire import broker_token
+from edge.wire import Topics, broker_token
 
 ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 3.0
@@ -35,19 +35,25 @@ RETAINED_TIMEOUT = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who an operator's command logs on as; nobody in particular by default."""
+    """Who a command logs on as: a user, a member by the group's secret, or nobody in particular."""
 
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+
+    def password_at(self, group: str, broker: str) -> str | None:
+        """A member has another password at every broker, see `broker_token`."""
+        if self.secret is None or self.user is None:
+            return self.password
+        return broker_token(self.secret, group, self.user, broker)
 
 
-def login_with_secret(settings: Settings, node: str) -> Login:
+def login_with_secret(settings: Settings, member: str) -> Login:
     """A member's own log-on where the group's secret can be read, else anonymous."""
     try:
-        secret = read_secret(settings)
+        return Login(member, secret=read_secret(settings))
     except SettingsError:
         return Login()
-    return Login(node, broker_token(secret, settings.group, node))
 
 
 class GroupClient:
@@ -56,7 +62,7 @@ class GroupClient:
     def __init__(self, group: str, asked: str) -> None:
         self.asked = asked
         self.view = GroupView()
-        self._prefix = f"edge/{group}/"
+        self._topics = Topics(group)
         self._news: asyncio.Queue[ConnectionEvent] = asyncio.Queue()
         self._connection: Connection | None = None
 
@@ -99,14 +105,14 @@ class GroupClient:
 
     def place(self, message: Message) -> str:
         """A message's topic below edge/<group>/."""
-        return message.topic.removeprefix(self._prefix)
+        return message.topic.removeprefix(f"{self._topics.root}/")
 
     def request(self, command: str, arguments: Mapping[str, object]) -> str:
         """Send a request; returns its transaction, which the response will carry."""
         assert self._connection is not None
         transaction = secrets.token_hex(8)
         payload = orjson.dumps({**arguments, "transaction": transaction})
-        self._connection.publish(Message(f"{self._prefix}request/{command}", payload))
+        self._connection.publish(Message(self._topics.request(command), payload))
         return transaction
 
     def answer_in(self, message: Message, transaction: str) -> Mapping[str, object] | None:
@@ -118,7 +124,7 @@ class GroupClient:
 
     async def _subscribe(self, *places: str) -> None:
         assert self._connection is not None
-        self._connection.subscribe(*(self._prefix + each for each in places))
+        self._connection.subscribe(*(f"{self._topics.root}/{each}" for each in places))
         await self._until(SubscribedTo)
 
     async def _until(self, wanted: type[Connected | SubscribedTo]) -> None:
@@ -156,7 +162,7 @@ async def _first_that_answers(settings: Settings, login: Login, first: str | Non
     for name, host, port in _paths(settings, first):
         client = GroupClient(settings.group, name)
         try:
-            await client.open(Endpoint(host, port, login.user, login.password))
+            await client.open(login_endpoint(login, settings.group, name, (host, port)))
         except UnreachableError as error:
             client.close()
             refusals.append(f"{name} at {host}:{port}: {error}")
@@ -166,6 +172,11 @@ async def _first_that_answers(settings: Settings, login: Login, first: str | Non
     raise UnreachableError(
         f"no broker of group {settings.group} lets us in {who}; {'; '.join(refusals)}"
     )
+
+
+def login_endpoint(login: Login, group: str, broker: str, path: tuple[str, int]) -> Endpoint:
+    """Where to connect and what to say there."""
+    return Endpoint(*path, login.user, login.password_at(group, broker))
 
 
 def _paths(settings: Settings, first: str | None) -> list[tuple[str, str, int]]:
