@@ -8,12 +8,12 @@ from rich.text import Text
 
 from broker.engine import known_defects
 from broker.probe import Target, probe
-from edge.adapters.mqtt import Endpoint
-from edge.adapters.operator import GroupClient, login_with_secret
+from edge.adapters.operator import GroupClient, login_endpoint, login_with_secret
 from edge.check_machine import Finding, Level, machine_findings, port_is_taken
 from edge.check_policy import policy_findings
 from edge.errors import OperatorError
 from edge.settings import Settings
+from edge.wire import Topics
 
 REACH_TIMEOUT = 2.0
 STYLES = {Level.OK: "green", Level.NOTE: "", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -91,7 +91,7 @@ async def _is_our_own(settings: Settings, name: str, port: int) -> bool:
     local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     client = GroupClient(settings.group, name)
     try:
-        await client.open(Endpoint(local, port, login.user, login.password))
+        await client.open(login_endpoint(login, settings.group, name, (local, port)))
         await client.wait_for_state()
     except OperatorError:
         return False
@@ -131,8 +131,9 @@ async def _fitness(settings: Settings, name: str, witness: str) -> list[Finding]
     host, port = settings.witness_endpoint(witness)
     given = next(each.credentials for each in settings.witnesses if each.name == witness)
     login = login_with_secret(settings, name)
-    user, password = (given.user, given.password) if given.user else (login.user, login.password)
-    found = await probe(Target(host, port, user, password), f"edge/{settings.group}/probe")
+    own = (login.user, login.password_at(settings.group, witness))
+    user, password = (given.user, given.password) if given.user else own
+    found = await probe(Target(host, port, user, password), f"{Topics(settings.group).root}/probe")
     return [
         Finding(Level.OK, f"witness {witness}: {each.sentence}")
         if each.is_ok

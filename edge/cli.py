@@ -4,7 +4,6 @@ Every mistake that an operator can make ends here as one line and an exit code, 
 """
 
 import asyncio
-import os
 import sys
 import tempfile
 import traceback
@@ -247,10 +246,6 @@ def main() -> None:
         app()
     except OperatorError as error:
         _die(str(error), error.exit_code)
-    except (KeyboardInterrupt, EOFError):
-        _die("interrupted", 130)
-    except BrokenPipeError:  # the reader, for example `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001  the last line of defence against a traceback
         _die(f"internal error, {type(error).__name__}: {error}; details are in {_details()}", 1)
 

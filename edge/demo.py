@@ -14,6 +14,7 @@ from edge.commands.group import Group, move, watch
 from edge.console.view import GroupView, hot_node, is_redundant
 from edge.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
 from edge.errors import OperatorError, UnreachableError
+from edge.wire import Topics
 
 START_TIMEOUT = 60.0
 FAILOVER_TIMEOUT = 20.0
@@ -156,13 +157,13 @@ async def _revive(group: DemoGroup) -> None:
 def _lines_to_try(group: DemoGroup, hot: str) -> Text:
     other = next(name for name in NODES if name != hot)
     at_other = f"-h 127.0.0.1 -p {group.port(other)}"
-    topic = f"edge/{GROUP}"
+    topics = Topics(GROUP)
     return Text(
         "\nTry these in another terminal; a killed node is started again after "
         f"{RESTART_DELAY:.0f} s, Ctrl-C ends everything.\n"
-        f"  mosquitto_sub {at_other} -v -t {topic}/hot -t {topic}/event\n"
+        f"  mosquitto_sub {at_other} -v -t {topics.hot} -t {topics.event}\n"
         f"  kill -9 {group.processes[hot].pid}    # {hot}: {other} takes over\n"
-        f"  mosquitto_pub {at_other} -t {topic}/request/switchover -m {other}\n"
+        f"  mosquitto_pub {at_other} -t {topics.request('switchover')} -m {other}\n"
         f"  edge status --config {group.file}\n"
     )
 

@@ -10,11 +10,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
-from broker.engine import create_engine
+from broker.access import hash_password
+from broker.engine import Engine, create_engine
 from broker.ports import require_free_ports
-from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule
+from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule, User
 from edge.adapters.mqtt import (
     Connected,
     Connection,
@@ -24,6 +26,7 @@ from edge.adapters.mqtt import (
     Received,
     SubscribedTo,
 )
+from edge.wire import broker_token
 from tests.shell.ports import free_port
 
 TIMEOUT = 60.0 * float(os.environ.get("EDGE_TEST_TIMEOUT_SCALE", "1"))
@@ -45,6 +48,8 @@ address = "127.0.0.1:{router}"
 [access]
 secret_file = "secret"
 """
+
+SECRET = b"0123456789abcdef"
 
 STATE = {
     "hot": "white",
@@ -70,7 +75,7 @@ class FakeGroup:
     """`answers` maps a command to its response; every request is recorded."""
 
     file: Path
-    port: int
+    engine: Engine
     answers: dict[str, dict[str, object]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     becomes_hot: str | None = None
@@ -111,14 +116,11 @@ async def fake_group(folder: Path) -> AsyncIterator[FakeGroup]:
     port = free_port()
     file = folder / "edge.toml"
     file.write_text(FILE.format(white=free_port(), black=port, router=free_port()))
-    rules = tuple(Rule(action, "#", allow=True) for action in Action)
-    settings = BrokerSettings(
-        (Listener("127.0.0.1", port),), roles=(Role("all", rules),), anonymous="all"
-    )
+    settings = _broker_settings(port)
     require_free_ports(settings.listeners)
     engine = create_engine(EngineName.EMBEDDED, settings)
     await engine.start()
-    group = FakeGroup(file, port)
+    group = FakeGroup(file, engine)
     group.connection = Connection(Endpoint("127.0.0.1", port), "fake", group.on_event)
     try:
         group.connection.open()
@@ -128,6 +130,23 @@ async def fake_group(folder: Path) -> AsyncIterator[FakeGroup]:
     finally:
         group.connection.close()
         await engine.stop()
+
+
+def _broker_settings(port: int) -> BrokerSettings:
+    """A broker that lets in anybody without a name, the nodes by the secret, and one user."""
+    rules = tuple(Rule(action, "#", allow=True) for action in Action)
+    users = [User("operator", hash_password("correct horse"), "all")]
+    for name in ("white", "black"):
+        token = broker_token(SECRET, "RPI", name, "black")
+        users.append(User(name, f"token:{sha256(token.encode()).hexdigest()}", "all"))
+    return BrokerSettings(
+        (Listener("127.0.0.1", port),), (Role("all", rules),), tuple(users), anonymous="all"
+    )
+
+
+def write_secret(folder: Path, secret: bytes = SECRET) -> None:
+    (folder / "secret").touch(mode=0o600)
+    (folder / "secret").write_bytes(secret)
 
 
 async def edge(*arguments: str, given: str = "", **environment: str) -> Finished:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.fake_group import STATE, FakeGroup, edge, fake_group
+from tests.shell.fake_group import STATE, FakeGroup, edge, fake_group, write_secret
 
 OK: dict[str, object] = {"status": "ok", "data": {}}
 
@@ -141,6 +141,25 @@ async def test_history(group: FakeGroup) -> None:
     assert "96" in out
     _, out, _ = await run(group, "history", "--json")
     assert json.loads(out) == [entry]
+
+
+async def test_a_command_logs_on_as_a_node_where_the_secret_is(group: FakeGroup) -> None:
+    group.publish("state", STATE)
+    write_secret(group.file.parent)
+    assert (await run(group, "status", "--node", "black"))[0] == 0
+    write_secret(group.file.parent, b"another secret, long enough")
+    code, _, err = await run(group, "status", "--node", "black")
+    assert code == 3
+    assert "as black" in err
+
+
+async def test_a_command_logs_on_as_a_user(group: FakeGroup) -> None:
+    group.publish("state", STATE)
+    known = {"EDGE_PASSWORD": "correct horse"}
+    assert (await run(group, "status", "--user", "operator", **known))[0] == 0
+    code, _, err = await run(group, "status", "--user", "operator", EDGE_PASSWORD="wrong")
+    assert code == 3
+    assert "as operator" in err
 
 
 async def test_an_unknown_target_is_refused_before_anything_is_sent(group: FakeGroup) -> None:
