@@ -8,6 +8,7 @@ from rich.text import Text
 
 from broker.engine import known_defects
 from broker.probe import Target, probe
+from edge.adapters.netcheck import ping
 from edge.adapters.operator import GroupClient, login_endpoint, login_with_secret
 from edge.check_machine import Finding, Level, machine_findings, port_is_taken
 from edge.check_policy import policy_findings
@@ -16,6 +17,7 @@ from edge.settings import Settings
 from edge.wire import Topics
 
 REACH_TIMEOUT = 2.0
+REFERENCE_CURE = "switch it on, or choose a reference that is always there"
 STYLES = {Level.OK: "green", Level.NOTE: "", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 
@@ -101,7 +103,7 @@ async def _is_our_own(settings: Settings, name: str, port: int) -> bool:
 
 
 async def _reachable(settings: Settings, name: str) -> list[Finding]:
-    """The TCP references, which must answer, and the other nodes, which need not run yet."""
+    """The references, which must answer, and the other nodes, which need not run yet."""
     others = [
         (f"node {node.name}", host, port, Level.NOTE, "it may not be running yet")
         for node in settings.nodes
@@ -109,10 +111,18 @@ async def _reachable(settings: Settings, name: str) -> list[Finding]:
         for host, port in settings.node_endpoints(node.name)
     ]
     references = [
-        ("reference", host, port, Level.WARNING, "choose a reference that is always there")
+        ("reference", host, port, Level.WARNING, REFERENCE_CURE)
         for host, port in settings.netcheck.endpoints
     ]
-    return await asyncio.gather(*(_reach(*each) for each in (*references, *others)))
+    pings = (_answers_ping(host) for host in settings.netcheck.ping)
+    connections = (_reach(*each) for each in (*references, *others))
+    return await asyncio.gather(*pings, *connections)
+
+
+async def _answers_ping(host: str) -> Finding:
+    if await ping(host, REACH_TIMEOUT):
+        return Finding(Level.OK, f"reference {host} answers ping")
+    return Finding(Level.WARNING, f"reference {host} does not answer ping", REFERENCE_CURE)
 
 
 async def _reach(what: str, host: str, port: int, level: Level, cure: str) -> Finding:

@@ -93,9 +93,16 @@ async def test_the_command_on_a_running_group(tmp_path: Path) -> None:
     async with fake_group(tmp_path) as group:
         write_secret(tmp_path)
         group.publish("state", json.dumps(STATE))
-        environment = {"EDGE_STATE_DIR": str(tmp_path), "EDGE_BROKER__HOST": "127.0.0.1"}
+        environment = {
+            "EDGE_STATE_DIR": str(tmp_path),
+            "EDGE_BROKER__HOST": "127.0.0.1",
+            "EDGE_NETCHECK__PING": '["127.0.0.9"]',
+            "EDGE_NETCHECK__TCP": f'["127.0.0.1:{free_port()}"]',
+        }
         found = await edge("check", "-c", str(group.file), "-n", "black", **environment)
         assert "is in use by black, which is running" in found.out
+        assert "reference 127.0.0.9 " in found.out
+        assert "reference at 127.0.0.1:" in found.out
         assert "node white at 127.0.0.1" in found.out
         assert "witness router: cannot use 127.0.0.1" in found.out
         assert (found.code, found.err) == (0, "")
