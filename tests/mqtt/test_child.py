@@ -1,0 +1,95 @@
+"""The broker as a process: `ready`, one line for an operator, and the end with its parent."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from broker.settings import Listener, to_json
+from tests.mqtt.test_server import free_port
+from tests.mqtt.tools import settings
+
+DEADLINE = 30.0
+
+
+@contextmanager
+def child(port: int) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "broker", "embedded", "1.2.3"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdin
+        of = replace(settings(), listeners=(Listener("127.0.0.1", port),))
+        process.stdin.write(to_json(of) + "\n")
+        process.stdin.flush()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def test_ready_means_that_clients_can_connect() -> None:
+    port = free_port()
+    with child(port) as process:
+        assert first_line(process) == "ready\n"
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE).close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_by_signal(number: signal.Signals) -> None:
+    with child(free_port()) as process:
+        assert first_line(process) == "ready\n"
+        process.send_signal(number)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_it_ends_with_its_parent_and_frees_the_port() -> None:
+    port = free_port()
+    with child(port) as process:
+        assert first_line(process) == "ready\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE):
+            assert process.stdin
+            process.stdin.close()
+            assert process.wait(DEADLINE) == 0
+            process.stdin = None
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_an_error_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with child(port) as process:
+            assert first_line(process) == (
+                f"error: port {port} on 127.0.0.1 is already in use by another program; "
+                "stop it or set another broker.port\n"
+            )
+            assert process.wait(DEADLINE) == 1
+
+
+def test_the_child_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, broker.embedded_child\n"
+        "print(*sorted({'pydantic', 'paho', 'argon2', 'amqtt', 'orjson'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    assert done.stdout.strip() == b""

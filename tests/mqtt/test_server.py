@@ -1,0 +1,297 @@
+"""The shell on real sockets: what a well-behaved client cannot show."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from broker import packets
+from broker.access import hash_password
+from broker.engine import EngineError
+from broker.packets import Connack, Connect, Plain, Publish, Subscribe, Will, decode, encode
+from broker.server import Server
+from broker.settings import BrokerSettings, Limits, Listener, User
+from tests.mqtt.tools import settings
+
+DEADLINE = 20.0
+WILL = Will("will", b"gone", 0, retain=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def serving(of: BrokerSettings | None = None) -> AsyncIterator[tuple[Server, int]]:
+    port = free_port()
+    server = Server(
+        replace(of or settings(), listeners=(Listener("127.0.0.1", port),)), lambda _: None
+    )
+    await server.start()
+    try:
+        yield server, port
+    finally:
+        server.stop()
+        await until(lambda: not server.clients)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+class Raw:
+    """A client that sends exactly the bytes it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> "Raw":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    @classmethod
+    async def connect(
+        cls, port: int, client_id: str, will: Will | None = None, **more: int
+    ) -> "Raw":
+        raw = await cls.open(port)
+        raw.send(encode(Connect(client_id, will=will, keep_alive=more.get("keep_alive", 0))))
+        assert await raw.read() == Connack(session_present=False, code=0)
+        return raw
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def subscribe(self, topic_filter: str, qos: int = 0) -> None:
+        self.send(encode(Subscribe(1, ((topic_filter, qos),))))
+        await self.read()
+
+    async def read(self) -> packets.Packet:
+        async with asyncio.timeout(DEADLINE):
+            data = await self.reader.readexactly(2)
+            while data[-1] & 0x80:
+                data += await self.reader.readexactly(1)
+            bounds = packets.frame(data, 0)
+            assert bounds
+            return decode(data + await self.reader.readexactly(bounds[1] - bounds[0]))
+
+    async def end(self) -> bytes:
+        """Everything up to the broker's closing."""
+        async with asyncio.timeout(DEADLINE):
+            try:
+                return await self.reader.read()
+            except ConnectionError:
+                return b""
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        raw = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+async def test_a_port_in_use_is_one_clear_line() -> None:
+    async with serving() as (_, port):
+        of = replace(settings(), listeners=(Listener("127.0.0.1", port),))
+        with pytest.raises(EngineError) as caught:
+            await Server(of, lambda _: None).start()
+        assert str(caught.value) == (
+            f"port {port} on 127.0.0.1 is already in use by another program; "
+            "stop it or set another broker.port"
+        )
+
+
+async def test_no_listener_stays_open_if_one_cannot_be_had() -> None:
+    async with serving() as (_, port):
+        free = free_port()
+        both = (Listener("127.0.0.1", free), Listener("127.0.0.1", port))
+        with pytest.raises(EngineError):
+            await Server(replace(settings(), listeners=both), lambda _: None).start()
+        with pytest.raises(ConnectionRefusedError):
+            await Raw.open(free)
+
+
+async def test_silence_before_the_connect_is_cut() -> None:
+    async with serving(settings(limits=Limits(connect_timeout=0.2))) as (server, port):
+        silent, dripping = await Raw.open(port), await Raw.open(port)
+        dripping.send(encode(Connect("a"))[:4])
+        assert await silent.end() == b""
+        assert await dripping.end() == b""
+        assert server.router.counters.timed_out == 2
+        silent.close()
+        dripping.close()
+
+
+async def test_bytes_that_drip_do_not_keep_a_client_alive() -> None:
+    async with serving() as (server, port):
+        watcher = await Raw.connect(port, "watcher")
+        await watcher.subscribe("will")
+        peer = await Raw.connect(port, "a", WILL, keep_alive=1)
+        drip = asyncio.create_task(_drip(peer))
+        assert await watcher.read() == Publish("will", b"gone")
+        assert server.router.counters.timed_out == 1
+        drip.cancel()
+        peer.close()
+        watcher.close()
+
+
+async def _drip(peer: Raw) -> None:
+    for byte in encode(Publish("a", bytes(1000))):
+        peer.send(bytes((byte,)))
+        await asyncio.sleep(0.05)
+
+
+async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
+    person = User("person", hash_password("secret"), "everything")
+    async with serving(settings(users=(person,))) as (_, port):
+        peers = [await Raw.open(port) for _ in range(20)]
+        for number, peer in enumerate(peers):
+            connect = Connect(f"p{number}", username="person", password=b"secret")
+            ping = encode(Plain(packets.PINGREQ))
+            peer.send(encode(connect) + ping + ping)
+        anonymous = await Raw.connect(port, "quick")
+        for peer in peers:
+            assert await peer.read() == Connack(session_present=False, code=0)
+            assert await peer.read() == await peer.read() == Plain(packets.PINGRESP)
+            peer.close()
+        anonymous.close()
+
+
+async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
+    person = User("person", hash_password("secret"), "everything")
+    async with serving(settings(users=(person,))) as (server, port):
+        for number in range(10):
+            peer = await Raw.open(port)
+            peer.send(encode(Connect(f"p{number}", username="person", password=b"wrong")))
+            peer.reset()
+        await until(lambda: server.router.counters.refused >= 1)
+        await until(lambda: not server.clients)
+        assert not server.router._sessions
+
+
+async def test_what_was_sent_before_a_reset_is_routed() -> None:
+    """The client never reads its acknowledgements and goes: the broker's writing fails first."""
+    async with serving() as (_, port):
+        watcher = await Raw.connect(port, "watcher")
+        await watcher.subscribe("a")
+        peer = await Raw.connect(port, "a")
+        payloads = [b"%d" % number + bytes(1000) for number in range(900)]
+        for number, payload in enumerate(payloads, 1):
+            peer.send(encode(Publish("a", payload, 1, packet_id=number)))
+        peer.send(encode(Plain(packets.DISCONNECT)))
+        await peer.writer.drain()
+        peer.close()
+        for payload in payloads:
+            assert await watcher.read() == Publish("a", payload)
+        watcher.close()
+
+
+async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> None:
+    limits = Limits(send_buffer=1024 * 1024)
+    async with serving(settings(limits=limits)) as (server, port):
+        watcher = await Raw.connect(port, "watcher")
+        await watcher.subscribe("will")
+        deaf = await Raw.connect(port, "deaf", WILL)
+        await deaf.subscribe("flood")
+        deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        flood = asyncio.create_task(_flood(port))
+        assert await watcher.read() == Publish("will", b"gone")
+        flood.cancel()
+        assert server.router.counters.cut_off == 1
+        deaf.close()
+        watcher.close()
+
+
+async def _flood(port: int) -> None:
+    peer = await Raw.connect(port, "flood")
+    data = encode(Publish("flood", bytes(50_000)))
+    try:
+        while True:
+            peer.send(data)
+            await peer.writer.drain()
+    finally:
+        peer.close()
+
+
+async def test_a_client_that_never_reads_its_acknowledgements_is_cut_off() -> None:
+    limits = Limits(send_buffer=100_000)
+    async with serving(settings(limits=limits)) as (server, port):
+        peer = await Raw.connect(port, "a")
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionError):
+            await _ping_for_ever(peer)
+        assert server.router.counters.cut_off == 1
+
+
+async def _ping_for_ever(peer: Raw) -> None:
+    data = encode(Plain(packets.PINGREQ)) * 10_000
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            peer.send(data)
+            await peer.writer.drain()
+
+
+async def test_too_many_connections_are_refused() -> None:
+    async with serving(settings(limits=Limits(connections=2))) as (server, port):
+        first, second = await Raw.connect(port, "a"), await Raw.connect(port, "b")
+        third = await Raw.open(port)
+        assert await third.end() == b""
+        first.close()
+        await until(lambda: len(server.clients) == 1)
+        fourth = await Raw.connect(port, "d")
+        for each in (second, third, fourth):
+            each.close()
+
+
+async def test_garbage_from_many_hurts_nobody() -> None:
+    async with serving() as (server, port):
+        good = await Raw.connect(port, "good")
+        await good.subscribe("a")
+        bad = [await Raw.open(port) for _ in range(200)]
+        for number, each in enumerate(bad):
+            each.send(bytes((number * 7 % 256,)) * 300)
+        good.send(encode(Publish("a", b"1")))
+        assert await good.read() == Publish("a", b"1")
+        for each in bad[::10]:
+            each.close()
+        await until(lambda: server.router.counters.malformed > 0)
+        for each in bad:
+            each.close()
+        good.close()
+
+
+async def test_others_are_served_within_turns_of_a_flood() -> None:
+    """Counted in what the flood got through meanwhile, not in seconds."""
+    async with serving() as (server, port):
+        ponger = await Raw.connect(port, "ponger")
+        floods = [asyncio.create_task(_flood(port)) for _ in range(4)]
+        counters = server.router.counters
+        await until(lambda: counters.received > 100)
+        before, rounds = counters.received, 50
+        for _ in range(rounds):
+            ponger.send(encode(Plain(packets.PINGREQ)))
+            assert await ponger.read() == Plain(packets.PINGRESP)
+        assert counters.received - before < rounds * 4 * 100 * 3
+        for each in floods:
+            each.cancel()
+        ponger.close()
+
+
+async def test_stop_does_not_wait_for_anybody() -> None:
+    async with serving() as (server, port):
+        peers = [await Raw.connect(port, f"p{number}") for number in range(5)]
+        server.stop()
+        for peer in peers:
+            assert await peer.end() == b""
+            peer.close()

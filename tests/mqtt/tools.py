@@ -1,0 +1,107 @@
+"""A broker without sockets: peers speak packets to connections, time is a number."""
+
+from broker.access import Access
+from broker.connection import Connection, State
+from broker.framing import Incoming
+from broker.packets import Connack, Connect, Packet, Publish, decode_body, encode
+from broker.router import Router
+from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
+
+LISTENER = Listener("127.0.0.1", 1883)
+
+
+def role(name: str, *lines: str) -> Role:
+    """Rules as words: `+publish a/#` allows, `-subscribe b` denies."""
+    rules = []
+    for line in lines:
+        action, topic_filter = line[1:].split(" ", 1)
+        rules.append(Rule(Action(action), topic_filter, allow=line.startswith("+")))
+    return Role(name, tuple(rules))
+
+
+EVERYTHING = role("everything", "+publish #", "+subscribe #", "+subscribe $SYS/#")
+
+
+def settings(
+    *roles: Role,
+    users: tuple[User, ...] = (),
+    anonymous: str | None = "everything",
+    limits: Limits | None = None,
+    seed: tuple[tuple[str, str], ...] = (),
+    urgent: tuple[str, ...] = (),
+) -> BrokerSettings:
+    return BrokerSettings(
+        (LISTENER,), (EVERYTHING, *roles), users, anonymous, limits or Limits(), seed, urgent
+    )
+
+
+class Hub:
+    """One broker's core and its clock."""
+
+    def __init__(self, of: BrokerSettings | None = None) -> None:
+        self.now = 1000.0
+        self.log: list[str] = []
+        self.settings = of or settings()
+        self.router = Router(self.settings, self.log.append)
+        self.access = Access(self.settings)
+
+    def peer(self) -> "Peer":
+        return Peer(self)
+
+    def connect(self, client_id: str, **options: object) -> "Peer":
+        """A peer whose CONNECT was accepted."""
+        peer = Peer(self)
+        peer.send(Connect(client_id, **options))  # type: ignore[arg-type]
+        answer = peer.got()[0]
+        assert isinstance(answer, Connack), answer
+        assert answer.code == 0
+        return peer
+
+
+class Peer:
+    """A client without a socket."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.wakes = 0
+        self.connection = Connection(hub.router, hub.access, "peer", hub.now, self._on_wake)
+        self._incoming = Incoming()
+
+    def _on_wake(self) -> None:
+        self.wakes += 1
+
+    @property
+    def is_closed(self) -> bool:
+        return self.connection.state is State.ENDED
+
+    def send(self, *sent: Packet | bytes) -> None:
+        for each in sent:
+            self.connection.receive(each if isinstance(each, bytes) else encode(each))
+            while self.connection.process(self.hub.now):
+                pass
+
+    def vanish(self) -> None:
+        self.connection.lost("lost")
+
+    def got(self) -> list[Packet]:
+        """Everything that the broker wrote since the last time."""
+        received = []
+        while data := self.connection.take_output():
+            received += self._decode(data)
+        return received
+
+    def published(self) -> list[Publish]:
+        return [each for each in self.got() if isinstance(each, Publish)]
+
+    def payloads(self) -> list[bytes]:
+        return [each.payload for each in self.published()]
+
+    def _decode(self, data: bytes) -> list[Packet]:
+        self._incoming.feed(data)
+        found = []
+        while self._incoming.has_bytes():
+            taken = self._incoming.take(1 << 28)
+            assert taken, "the broker wrote half a packet"
+            first, start, end = taken
+            found.append(decode_body(first, self._incoming.data, start, end))
+        return found
