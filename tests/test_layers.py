@@ -19,8 +19,7 @@ NESTING = 3
 # The longest name that fits decides, so edge.core is not in the layer of edge.
 LAYERS = (
     ("edge", "edge.core"),
-    ("edge.wire", "edge.errors"),
-    ("edge.ports", "edge.agent", "edge.recorder"),
+    ("edge.wire", "edge.errors", "edge.views"),
     (
         "edge.adapters",
         "edge.console",
@@ -30,6 +29,7 @@ LAYERS = (
         "edge.settings_names",
         "edge.settings_values",
     ),
+    ("edge.agent", "edge.board", "edge.journal", "edge.requests"),
     ("edge.app",),
     (
         "edge.commands",
