@@ -16,6 +16,9 @@ from broker.engine import EngineError
 from broker.ports import require_free_ports
 from broker.settings import BrokerSettings, Listener, from_json, to_json
 
+# amqtt does not count the sessions of clients that are away; it can only forget them by age.
+SESSION_EXPIRY = 24 * 3600
+
 
 def main() -> int:
     """Run until told to stop; the exit status."""
@@ -55,6 +58,7 @@ def _configuration(settings: BrokerSettings) -> dict[str, object]:
             name: {"type": "tcp", "bind": _bind(listener), "max_connections": limit}
             for name, listener in zip(names, settings.listeners, strict=True)
         },
+        "session_expiry_interval": SESSION_EXPIRY,
         # Listing plugins keeps amqtt from loading its own, which let everybody in.
         "plugins": {"broker.amqtt_plugin.AccessPlugin": {"settings_json": to_json(settings)}},
     }

@@ -48,8 +48,7 @@ class AccessPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]  # am
             return False
         if session.will_flag and not answer.role.may_publish(session.will_topic):
             session.will_flag = False
-        # amqtt keeps no session of anonymous clients; neither do we promise one.
-        session.is_anonymous = answer.user is None
+        # Left out on purpose: `is_anonymous`, with which amqtt keeps no messages for the session.
         self._roles[answer.user] = answer.role
         return True
 

@@ -37,13 +37,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a CONNECT says. A clean session always: nothing of ours may stay behind."""
+    """What a CONNECT says."""
 
     client_id: str
     user: str | None = None
     password: str | None = None
     keepalive: int = 0
     will: Message | None = None
+    clean: bool = True
 
 
 class Client:
@@ -191,7 +192,7 @@ def packet(first: int, body: bytes) -> bytes:
 
 def connect_packet(login: Login) -> bytes:
     """The CONNECT for this login."""
-    flags = 0x02 | (login.user is not None) << 7 | (login.password is not None) << 6
+    flags = login.clean << 1 | (login.user is not None) << 7 | (login.password is not None) << 6
     body = _text(login.client_id)
     if login.will is not None:
         flags |= 0x04 | login.will.qos << 3 | login.will.retain << 5

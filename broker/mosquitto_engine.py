@@ -19,7 +19,8 @@ from broker.settings import BrokerSettings
 
 ACCOUNT = "mosquitto"  # made by the Debian package; mosquitto must not run as root
 PLUGIN = "mosquitto_dynamic_security.so"
-PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
+PLUGIN_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
+MORE_PATH = "/usr/sbin:/usr/local/sbin"  # a normal user's PATH does not hold them on Debian
 RUNNING = " running"  # the last line of a start: "mosquitto version 2.0.11 running"
 
 
@@ -64,9 +65,9 @@ class MosquittoEngine:
 
 
 def find_binary() -> str:
-    """The mosquitto program; a normal user's PATH does not hold /usr/sbin on Debian."""
+    """The mosquitto program."""
     path = os.environ.get("PATH", os.defpath)
-    binary = shutil.which("mosquitto", path=f"{path}:/usr/sbin:/usr/local/sbin")
+    binary = shutil.which("mosquitto", path=f"{path}:{MORE_PATH}")
     if binary is None:
         raise EngineError(
             "mosquitto is not installed; install it (Debian package mosquitto) "
@@ -77,7 +78,7 @@ def find_binary() -> str:
 
 def find_plugin() -> Path:
     """The access plugin that comes with mosquitto 2."""
-    for place in PLACES:
+    for place in PLUGIN_PLACES:
         for candidate in (Path(place) / PLUGIN, *Path(place).glob(f"*/{PLUGIN}")):
             if candidate.exists():
                 return candidate

@@ -19,6 +19,7 @@ PROBE_TIMEOUT = 10.0
 CHECK_TIMEOUT = 9.0  # leaves time to clean up
 WILL_TIMEOUT = 8.0  # mosquitto looks for silent clients every 5 s only
 ORDER_TIMEOUT = 3.0
+CONNECT_TIMEOUT = 3.0
 PUBLISHERS = 3
 MESSAGES = 60  # of each publisher
 SNAPSHOTS = 12  # subscribers that come while records flow
@@ -202,7 +203,8 @@ async def _subscribe(client: Client, topic: str) -> None:
 
 
 async def _try_to_connect(target: Target) -> None:
-    client = await _connect(target)
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        client = await _connect(target)
     await client.disconnect()
 
 

@@ -51,8 +51,8 @@ async def guarded(engine: str, port: int) -> AsyncIterator[Broker]:
 
 
 async def test_who_is_refused(guarded: Broker) -> None:
-    await (await connect(guarded, "guest")).disconnect()
-    await (await connect(guarded, "node", **NODE)).disconnect()
+    await connect(guarded, "guest")
+    await connect(guarded, "node", **NODE)
     for user, password in (
         ("white", "wrong"),
         ("white", None),
@@ -69,7 +69,7 @@ async def test_anonymous_is_refused_without_a_role(engine: str, port: int) -> No
     async with running(engine, settings) as broker:
         with pytest.raises(ClientError):
             await connect(broker, "guest")
-        await (await connect(broker, "node", **NODE)).disconnect()
+        await connect(broker, "node", **NODE)
 
 
 async def test_wrong_password_touches_nobody(guarded: Broker) -> None:
@@ -79,7 +79,6 @@ async def test_wrong_password_touches_nobody(guarded: Broker) -> None:
         await connect(guarded, "victim", user="white", password="wrong")
     await node.publish("secret/a", b"end")
     assert await messages_until(node, b"end") == []
-    await node.disconnect()
 
 
 async def test_rules_hold_for_publish(guarded: Broker) -> None:
@@ -91,8 +90,6 @@ async def test_rules_hold_for_publish(guarded: Broker) -> None:
     await guest.publish("other", b"end")
     seen = await messages_until(node, b"end")
     assert [message.topic for message in seen] == ["group/request/switchover"]
-    await node.disconnect()
-    await guest.disconnect()
 
 
 async def test_rules_hold_for_subscribe(guarded: Broker) -> None:
@@ -104,8 +101,6 @@ async def test_rules_hold_for_subscribe(guarded: Broker) -> None:
     await node.publish("secret/a", b"hidden")
     await node.publish("group/lease", b"end")
     assert await messages_until(guest, b"end") == []
-    await node.disconnect()
-    await guest.disconnect()
 
 
 async def test_rules_hold_for_delivery(guarded: Broker) -> None:
@@ -116,8 +111,6 @@ async def test_rules_hold_for_delivery(guarded: Broker) -> None:
     await node.publish("secret/live", b"hidden")
     await node.publish("group/lease", b"end")
     assert await messages_until(guest, b"end") == []
-    await node.disconnect()
-    await guest.disconnect()
 
 
 async def test_rules_hold_for_wills(guarded: Broker) -> None:
@@ -128,7 +121,6 @@ async def test_rules_hold_for_wills(guarded: Broker) -> None:
     honest = await connect(guarded, "honest", will=Message("other", b"end"))
     await honest.abort()
     assert await messages_until(node, b"end") == []
-    await node.disconnect()
 
 
 async def test_rules_hold_for_retained(guarded: Broker) -> None:
@@ -140,5 +132,3 @@ async def test_rules_hold_for_retained(guarded: Broker) -> None:
     assert (await next_message(node)).topic == "other"
     await node.publish("other", b"end")
     assert await messages_until(node, b"end") == []
-    await node.disconnect()
-    await guest.disconnect()

@@ -22,8 +22,6 @@ async def test_one_order_for_all_subscribers(broker: Broker) -> None:
     ]
     assert all(sequence == sequences[0] for sequence in sequences)
     assert len(set(sequences[0])) == PUBLISHERS * MESSAGES
-    for client in everybody:
-        await client.disconnect()
 
 
 async def test_no_gap_between_retained_and_live(broker: Broker) -> None:
@@ -35,13 +33,11 @@ async def test_no_gap_between_retained_and_live(broker: Broker) -> None:
         await reader.subscribe("count")
         seen = [await next_message(reader) for _ in range(3)]
         numbers = [int(message.payload) for message in seen]
-        assert seen[0].retain
-        assert numbers[1] - numbers[0] in {0, 1}
+        assert [message.retain for message in seen] == [True, False, False], seen
+        assert numbers[1] - numbers[0] <= 1
         assert numbers[2] - numbers[1] == 1
     flow.cancel()
     await asyncio.wait((flow,))
-    for client in (writer, *readers):
-        await client.disconnect()
 
 
 async def test_acknowledged_messages_survive_the_disconnect(broker: Broker) -> None:
@@ -55,8 +51,6 @@ async def test_acknowledged_messages_survive_the_disconnect(broker: Broker) -> N
     closing = await connect(broker, "closing")
     await closing.publish("news", b"end")
     assert len(await messages_until(watcher, b"end")) == 200
-    await closing.disconnect()
-    await watcher.disconnect()
 
 
 async def _publish(client: Client, number: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broker.client import Client, Message
+from broker.client import Message
 from broker.settings import BrokerSettings
 from tests.engines.tools import (
     Broker,
@@ -26,8 +26,6 @@ async def test_retained_is_handed_out_at_subscription(broker: Broker) -> None:
     assert await next_message(reader) == Message("state", b"new", qos=1, retain=True)
     await writer.publish("state", b"live", retain=True)
     assert await next_message(reader) == Message("state", b"live", qos=1, retain=False)
-    await reader.disconnect()
-    await writer.disconnect()
 
 
 async def test_retained_is_cleared_by_an_empty_payload(broker: Broker) -> None:
@@ -38,8 +36,6 @@ async def test_retained_is_cleared_by_an_empty_payload(broker: Broker) -> None:
     await reader.subscribe("state")
     await writer.publish("state", b"end")
     assert await messages_until(reader, b"end") == []
-    await reader.disconnect()
-    await writer.disconnect()
 
 
 async def test_nothing_retained_without_subscription(broker: Broker) -> None:
@@ -50,8 +46,6 @@ async def test_nothing_retained_without_subscription(broker: Broker) -> None:
     await reader.subscribe("other")
     await reader.publish("other", b"end")
     assert await messages_until(reader, b"end") == []
-    await reader.disconnect()
-    await writer.disconnect()
 
 
 async def test_seeds_stand_when_start_returns(engine: str, port: int) -> None:
@@ -65,26 +59,26 @@ async def test_seeds_stand_when_start_returns(engine: str, port: int) -> None:
         assert {(each.topic, each.payload.decode(), each.retain) for each in seen} == {
             (topic, payload, True) for topic, payload in seed
         }
-        await reader.disconnect()
 
 
 async def test_a_crowd_reconnects_while_topics_are_retained(broker: Broker) -> None:
     writer = await connect(broker, "writer")
     for number in range(TOPICS):
         await writer.publish(f"crowd/{number}", b"kept", retain=True)
+    dashboard = await connect(broker, "dashboard")
+    await dashboard.subscribe("crowd/#", qos=0)
     crowd = [await connect(broker, f"member-{number}") for number in range(CROWD)]
-    for member in crowd:
-        await member.subscribe("crowd/none", qos=0)
+    for number, member in enumerate(crowd):
+        await member.subscribe(f"member/{number}")
     await asyncio.gather(*(member.abort() for member in crowd))
-    async with asyncio.timeout(30):
-        returned = await asyncio.gather(*(_return(broker, number) for number in range(CROWD)))
-    for client in (writer, *returned):
-        await client.disconnect()
+    async with asyncio.TaskGroup() as returning:
+        for number in range(CROWD):
+            returning.create_task(_join(broker, number))
 
 
-async def _return(broker: Broker, number: int) -> Client:
+async def _join(broker: Broker, number: int) -> None:
     member = await connect(broker, f"member-{number}")
+    await member.subscribe(f"member/{number}")
     await member.subscribe("crowd/#", qos=0)
     topics = {(await next_message(member)).topic for _ in range(TOPICS)}
     assert len(topics) == TOPICS
-    return member

@@ -18,7 +18,6 @@ async def test_will_after_reset(broker: Broker) -> None:
     dying = await connect(broker, "dying", will=WILL)
     await dying.abort()
     assert (await next_message(watcher)).payload == b"lost"
-    await watcher.disconnect()
 
 
 async def test_will_after_kill(broker: Broker) -> None:
@@ -34,18 +33,15 @@ async def test_will_after_kill(broker: Broker) -> None:
     process.send_signal(signal.SIGKILL)
     assert (await next_message(watcher)).payload == b"lost"
     await process.communicate()
-    await watcher.disconnect()
 
 
 async def test_will_after_silence(broker: Broker) -> None:
     watcher = await _watcher(broker)
     last_packet_at = time.monotonic()
-    silent = await connect(broker, "silent", keepalive=KEEPALIVE, will=WILL)
+    await connect(broker, "silent", keepalive=KEEPALIVE, will=WILL)
     async with asyncio.timeout(1.5 * KEEPALIVE + SILENCE_MARGIN):
         assert (await watcher.messages.get()).payload == b"lost"
     assert time.monotonic() - last_packet_at >= 1.5 * KEEPALIVE
-    await silent.disconnect()
-    await watcher.disconnect()
 
 
 async def test_pings_keep_a_connection(broker: Broker) -> None:
@@ -57,8 +53,6 @@ async def test_pings_keep_a_connection(broker: Broker) -> None:
         await asyncio.sleep(0.25)  # the pace of the pings, not a synchronisation
     await quiet.publish("will", b"still here")
     assert await messages_until(watcher, b"still here") == []
-    await quiet.disconnect()
-    await watcher.disconnect()
 
 
 async def test_no_will_after_disconnect(broker: Broker) -> None:
@@ -67,7 +61,6 @@ async def test_no_will_after_disconnect(broker: Broker) -> None:
     await leaving.disconnect()
     await watcher.publish("will", b"end")
     assert await messages_until(watcher, b"end") == []
-    await watcher.disconnect()
 
 
 async def test_will_is_retained_when_asked(broker: Broker) -> None:
@@ -77,9 +70,8 @@ async def test_will_is_retained_when_asked(broker: Broker) -> None:
     assert (await next_message(watcher)).payload == b"lost"
     late = await connect(broker, "late")
     await late.subscribe("will")
-    assert await next_message(late) == Message("will", b"lost", qos=1, retain=True)
-    await late.disconnect()
-    await watcher.disconnect()
+    kept = await next_message(late)
+    assert (kept.payload, kept.retain) == (b"lost", True)
 
 
 async def _watcher(broker: Broker) -> Client:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.child import Child, bound_to_parent
@@ -31,6 +31,7 @@ class Broker:
     kind: str
     port: int
     pid: int
+    clients: list[Client] = field(default_factory=list)
 
 
 class ReferenceMosquitto:
@@ -82,9 +83,12 @@ def make_engine(kind: str, settings: BrokerSettings) -> Engine:
 async def running(kind: str, settings: BrokerSettings) -> AsyncIterator[Broker]:
     engine = make_engine(kind, settings)
     await engine.start()
+    broker = Broker(kind, settings.listeners[0].port, pid_of(engine))
     try:
-        yield Broker(kind, settings.listeners[0].port, pid_of(engine))
+        yield broker
     finally:
+        for client in broker.clients:
+            await client.disconnect()
         await engine.stop()
 
 
@@ -95,8 +99,11 @@ def pid_of(engine: Engine) -> int:
 
 
 async def connect(broker: Broker, name: str, **login: object) -> Client:
+    """A client that is closed when the broker is."""
     async with asyncio.timeout(DEADLINE):
-        return await Client.connect(HOST, broker.port, Login(name, **login))  # type: ignore[arg-type]
+        client = await Client.connect(HOST, broker.port, Login(name, **login))  # type: ignore[arg-type]
+    broker.clients.append(client)
+    return client
 
 
 async def next_message(client: Client) -> Message:

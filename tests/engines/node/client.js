@@ -10,7 +10,7 @@ async function main(port) {
   });
   const received = [];
   client.on("message", (topic, payload, packet) =>
-    received.push([topic, payload.toString(), packet.qos, packet.retain]),
+    received.push([topic, payload.toString(), packet.retain]),
   );
   await client.publishAsync("js/retained", "kept", { qos: 1, retain: true });
   await client.subscribeAsync("js/#", { qos: 2 });
