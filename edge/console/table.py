@@ -67,6 +67,8 @@ def _headline(group: str, view: GroupView) -> Text:
     if votes:
         held, of, needed = (text(votes, key) for key in ("held", "of", "needed"))
         line.append(f"  votes {held} of {of} (needs {needed})")
+    if state.get("paused") is True:
+        line.append("  PAUSED", "bold yellow")
     redundant = is_redundant(view)
     line.append(
         "  redundant" if redundant else "  NOT redundant", "green" if redundant else "bold yellow"

@@ -83,13 +83,16 @@ def hot_node(view: GroupView) -> str | None:
 
 
 def is_redundant(view: GroupView) -> bool:
-    return hot_node(view) is not None and (view.state or {}).get("redundant") is True
+    """Only if the state is about the node that is hot now: it arrives after the one word."""
+    state = view.state or {}
+    return state.get("redundant") is True and hot_node(view) == text(state, "hot")
 
 
 def node_fields(view: GroupView, name: str) -> Mapping[str, object]:
     """All that is known of one member: its own words, then what the asked node makes of them."""
-    seen = table(table(view.state or {}, "nodes"), name)
-    role = view.roles.get(name)
+    state = view.state or {}
+    seen = table(table(state, "nodes"), name)
+    role = view.roles.get(name) or text(table(state, "witnesses"), name)
     return {**view.node_states.get(name, {}), **seen, **({"role": role} if role else {})}
 
 
