@@ -129,7 +129,10 @@ def _if_hot_dies(picture: Picture, policy: Policy) -> str:
         return "nobody takes over: the group is paused"
     if not picture.ready:
         return "nobody takes over: no standby is ready"
-    heir = picture.ready[0]
+    return _heir_takes_over(picture, policy, picture.ready[0])
+
+
+def _heir_takes_over(picture: Picture, policy: Policy, heir: str) -> str:
     if policy is Policy.SAFETY:
         return f"nobody takes over by itself: an operator must promote {heir}"
     if policy is Policy.AVAILABILITY:
@@ -186,4 +189,15 @@ def alerts(picture: Picture) -> dict[str, str]:
     return found
 
 
-ALERTS = ("no_hot", "no_standby", "paused", "faulty", "lost", "bad_messages", "broker", "not_yet")
+# Every id that may stand, so that one left by an earlier writer of the same broker is cleared.
+ALERTS = (
+    "no_hot",
+    "no_standby",
+    "paused",
+    "faulty",
+    "lost",
+    "bad_messages",
+    "broker",
+    "disk",
+    "not_yet",
+)

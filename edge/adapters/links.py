@@ -52,7 +52,7 @@ class Handlers:
     received: Callable[[Link, Message], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class MqttLink:
     """One path to one broker, for the life of the node."""
 

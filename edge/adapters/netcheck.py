@@ -62,7 +62,7 @@ async def ping(host: str, timeout: float) -> bool:  # noqa: ASYNC109  passed on 
 
 
 async def connects(host: str, port: int, timeout: float) -> bool:  # noqa: ASYNC109
-    """A TCP connection, closed at once. A refusal is no answer: a firewall on the way says it too."""
+    """A TCP connection, closed at once. A refusal is no answer: a firewall says it too."""
     try:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port)

@@ -54,9 +54,10 @@ def _target(state: State, to: str | None) -> tuple[Peer | None, str]:
 
 def begin_handover(state: State, to: str | None, ticket: int | None) -> Step:
     """First the outputs stop; the lease is kept until they have."""
-    assert state.tenure is not None, "only a hot node hands over"
+    tenure = state.tenure
+    assert tenure is not None, "only a hot node hands over"
     state = replace(state, handover=Handover(to, ticket, state.now))
-    return state, (StopDuty(state.tenure.term),)
+    return state, (StopDuty(tenure.term),)
 
 
 def duty_stopped(state: State, term: int) -> Step:
@@ -68,7 +69,7 @@ def duty_stopped(state: State, term: int) -> Step:
     state = replace(
         claims.end_tenure(state),
         handover=replace(handover, released_at=state.now),
-        claims_not_before=state.now + 2 * state.group.timing.claim_after,
+        claims_not_before=state.now + state.group.timing.claim_after,
     )
     return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
 

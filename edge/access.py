@@ -1,0 +1,80 @@
+"""Who may do what on a node's broker: members by the group's secret, people by their role.
+
+Only members publish under `edge/` outside `request/`. Topics outside `edge/` belong to the
+application and are free for everybody who may connect.
+"""
+
+from hashlib import sha256
+
+from broker.settings import Action, BrokerSettings, Listener, Role, Rule, User
+from edge.settings import Settings
+from edge.wire import Topics, broker_token
+
+MEMBER_ROLE = "member"
+
+
+def broker_settings(
+    settings: Settings, name: str, secret: bytes, seed: tuple[tuple[str, str], ...]
+) -> BrokerSettings:
+    """Access as in the contract: members do what they like, everybody else reads or operates."""
+    topics = Topics(settings.group)
+    members = [
+        User(
+            name=member,
+            verifier=f"token:{sha256(token.encode()).hexdigest()}",
+            role=MEMBER_ROLE,
+            secret=token,
+        )
+        for member in settings.members
+        if (token := broker_token(secret, settings.group, member, name))
+    ]
+    people = [User(each.name, each.password_hash, each.role) for each in settings.access.user]
+    anonymous = settings.access.anonymous
+    return BrokerSettings(
+        listeners=tuple(
+            Listener(settings.broker.host, port) for port in settings.listen_ports(name)
+        ),
+        roles=(
+            Role(MEMBER_ROLE, _everything()),
+            Role("read", _readers(topics)),
+            Role("operate", _operators(topics)),
+        ),
+        users=(*members, *people),
+        anonymous=None if anonymous == "none" else str(anonymous),
+        seed=seed,
+        urgent=(topics.lease,),
+    )
+
+
+def _everything() -> tuple[Rule, ...]:
+    return (_allow(Action.PUBLISH, "#"), _allow(Action.SUBSCRIBE, "#"))
+
+
+def _readers(topics: Topics) -> tuple[Rule, ...]:
+    """Ask, and read; the group's own topics are its nodes' alone. Other topics are free."""
+    asking = (
+        _allow(Action.PUBLISH, topics.request(command)) for command in ("state", "history", "ping")
+    )
+    return (*asking, _deny(Action.PUBLISH, "edge/#"), *_everything(), _system())
+
+
+def _operators(topics: Topics) -> tuple[Rule, ...]:
+    """Order as well."""
+    return (
+        _allow(Action.PUBLISH, topics.requests),
+        _deny(Action.PUBLISH, "edge/#"),
+        *_everything(),
+        _system(),
+    )
+
+
+def _system() -> Rule:
+    return _allow(Action.SUBSCRIBE, "$SYS/#")
+
+
+def _allow(action: Action, topic_filter: str) -> Rule:
+    return Rule(action, topic_filter, allow=True)
+
+
+def _deny(action: Action, topic_filter: str) -> Rule:
+    return Rule(action, topic_filter, allow=False)

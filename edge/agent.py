@@ -1,0 +1,287 @@
+"""Drives the core: one inbox, one timer; carries out the effects in their order.
+
+Everything runs in callbacks of one event loop: a message is judged, stepped and acted on before
+the next one is looked at, so nothing waits in a queue that could overflow.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import orjson
+
+from edge.adapters.links import MqttLink
+from edge.adapters.mqtt import Message
+from edge.board import Board
+from edge.core.effects import (
+    Answer,
+    Beat,
+    Effect,
+    Leave,
+    Persist,
+    Publish,
+    Reconnect,
+    Report,
+    StartDuty,
+    StopDuty,
+)
+from edge.core.events import (
+    DutyStarted,
+    DutyStopped,
+    Event,
+    LinkDenied,
+    LinkLost,
+    LinkUp,
+    PeerSeen,
+    Subscribed,
+    WillSeen,
+    Woke,
+)
+from edge.core.model import Kind, Link, Record, Saved
+from edge.core.state import State
+from edge.core.step import step
+from edge.journal import History, event_payload, now_text
+from edge.requests import Desk, Office
+from edge.wire import Decoder, Key, Payload, Rejected, Topics, record_payload, seal
+
+log = logging.getLogger("edge")
+
+# How often the sum of rejected messages may change its alert, seconds.
+REJECTED_REPORT_INTERVAL = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the agent works with; made by `edge.app`."""
+
+    key: Key
+    topics: Topics
+    decoder: Decoder
+    board: Board
+    history: History
+    save: Callable[[Saved], None]
+    members: frozenset[str]
+
+
+class Agent:
+    """One node's agent. `links` is filled before the first event; `left` ends with a clean stop."""
+
+    def __init__(self, state: State, tools: Tools, links: dict[Link, MqttLink]) -> None:
+        self._state = state
+        self._tools = tools
+        self._links = links
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[Event] = deque()
+        self._is_stepping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._late = 0.0
+        self._disk_problem: str | None = None
+        self._rejected: Counter[str] = Counter()
+        self._rejected_shown_at = -inf
+        self._hot_shown: tuple[str | None, int] = (None, -1)
+        self.left: asyncio.Future[None] = self._loop.create_future()
+        office = Office(
+            state=lambda: self._state,
+            order=self.tell,
+            later=self._later,
+            describe=lambda: tools.board.describe(self._state),
+            history=lambda: tools.history.entries,
+            refused=self._note_refusal,
+        )
+        self._desk = Desk(state.me.name, tools.members, tools.topics, office)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def begin(self) -> None:
+        self.tell(Woke())
+
+    def tell(self, event: Event) -> None:
+        """Take an event; it and what it brings about are done when this returns."""
+        self._inbox.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._inbox:
+                self._step(self._inbox.popleft())
+        finally:
+            self._is_stepping = False
+        self._arm_timer()
+
+    def link_up(self, link: Link, session: str) -> None:
+        self.tell(LinkUp(link, session))
+
+    def subscribed(self, link: Link) -> None:
+        self.tell(Subscribed(link))
+        self._tools.board.repeat(link)
+
+    def link_lost(self, link: Link) -> None:
+        self.tell(LinkLost(link))
+
+    def link_denied(self, link: Link, reason: str) -> None:
+        log.warning("%s: its broker refuses this node: %s", link.broker, reason)
+        self.tell(LinkDenied(link))
+
+    def received(self, link: Link, message: Message) -> None:
+        """A message of a subscribed topic: a request, or somebody's word."""
+        if message.topic.startswith(self._tools.topics.request("")):
+            if self._is_first_path(link):
+                self._desk.take(self._links[link], message)
+            return
+        event = self._tools.decoder.decode(
+            link, message.topic, message.payload, retained=message.retained
+        )
+        if isinstance(event, Rejected):
+            self._reject(link, event)
+            return
+        self._listen(link, event, message.payload)
+        self.tell(event)
+
+    def alert(self, name: str, sentence: str | None) -> None:
+        self._tools.board.alert(name, sentence, self._state)
+
+    def _is_first_path(self, link: Link) -> bool:
+        """With two paths to a broker each request arrives twice; the first live path counts."""
+        live = (
+            each
+            for each, path in self._links.items()
+            if each.broker == link.broker and path.is_subscribed
+        )
+        return link == min(live, default=link)
+
+    def _listen(self, link: Link, event: Event, payload: bytes) -> None:
+        """What the core does not need but people do, and the repair of our own state."""
+        if isinstance(event, PeerSeen) and event.node != self._state.me.name:
+            self._tools.board.heard(event.node, orjson.loads(payload))
+        if isinstance(event, WillSeen) and event.node == self._state.me.name:
+            self._tools.board.repeat_word(link)
+
+    def _reject(self, link: Link, rejected: Rejected) -> None:
+        """Counted, and said once for each kind and broker; it changes nothing else."""
+        if rejected.cause == "empty":
+            return
+        kind = f"{rejected.cause} on {link.broker}"
+        self._rejected[kind] += 1
+        if self._rejected[kind] == 1:
+            log.warning("ignored a message (%s) on topic %s", kind, rejected.topic[:120])
+        now = self._loop.time()
+        if now - self._rejected_shown_at > REJECTED_REPORT_INTERVAL:
+            self._rejected_shown_at = now
+            counts = ", ".join(f"{kind}: {n}" for kind, n in sorted(self._rejected.items()))
+            self.alert("bad_messages", f"Messages that change nothing were ignored ({counts}).")
+
+    def _step(self, event: Event) -> None:
+        now = self._loop.time()
+        self._late = max(self._late, now - self._state.wakeup_at)
+        before = self._state
+        self._state, effects = step(before, event, now, random.random())  # noqa: S311  no secret
+        for effect in effects:
+            self._carry_out(effect)
+        is_news = not isinstance(event, Woke) or bool(effects)
+        if is_news and _may_show(before, self._state, effects):
+            self._tools.board.update(self._state)
+            self._note_hot()
+
+    def _arm_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._state.wakeup_at, self.tell, Woke())
+
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901  one line a case
+        match effect:
+            case Persist(saved):
+                self._persist(saved)
+            case Publish(link, record):
+                self._publish(link, record)
+            case Beat():
+                self._beat()
+            case Reconnect(link):
+                log.warning("%s: a record did not come back; reconnecting", link.broker)
+                self._links[link].give_up()
+            case StartDuty(term):
+                self._inbox.append(DutyStarted(term))
+            case StopDuty(term):
+                self._inbox.append(DutyStopped(term))
+            case Report():
+                self._report(effect)
+            case Answer():
+                self._desk.answer(effect)
+            case Leave():
+                if not self.left.done():
+                    self.left.set_result(None)
+
+    def _persist(self, saved: Saved) -> None:
+        """Without the disk no new claim goes out; a lease that is held goes on."""
+        try:
+            self._tools.save(saved)
+            problem = None
+        except OSError as error:
+            problem = f"The term cannot be saved ({error.strerror}); this node will not claim."
+        if problem != self._disk_problem:
+            self._disk_problem = problem
+            log.log(logging.WARNING if problem else logging.INFO, problem or "the disk is back")
+            self.alert("disk", problem)
+
+    def _publish(self, link: Link, record: Record) -> None:
+        if record.kind is Kind.CLAIM and self._disk_problem is not None:
+            self._persist(self._state.saved)
+            if self._disk_problem is not None:
+                return
+        topic = self._tools.topics.lease
+        payload = seal(self._tools.key, link.broker, topic, record_payload(record))
+        self._links[link].publish(Message(topic, payload, retained=True))
+
+    def _beat(self) -> None:
+        late, self._late = self._late, 0.0
+        self._tools.board.beat(self._state, round(late * 1000))
+
+    def _report(self, report: Report) -> None:
+        payload = event_payload(report)
+        log.info(
+            "%s: %s -> %s, term %s, %s, %s ms",
+            *(payload[key] for key in ("event", "from", "to", "term", "reason", "total_ms")),
+        )
+        if report.duty is not None:
+            self._tools.board.last_switch = payload
+        self._tools.board.event(payload)
+        self._remember(payload)
+
+    def _remember(self, payload: Payload) -> None:
+        if self._tools.history.add(payload):
+            self._tools.board.show_history()
+
+    def _note_hot(self) -> None:
+        """A change of the hot role elsewhere, in the words of the node that took it."""
+        name, term, switch = self._tools.board.hot_word()
+        if name is None or (name, term) == self._hot_shown or not switch:
+            return
+        self._hot_shown = (name, term)
+        if name != self._state.me.name:
+            self._tools.board.event(switch)
+            self._remember(switch)
+
+    def _later(self, delay: float, call: Callable[[], None]) -> None:
+        self._loop.call_later(delay, call)
+
+    def _note_refusal(self, command: str, reason: str) -> None:
+        log.info("refused %s: %s", command, reason)
+        payload = {"event": "refused", "command": command, "reason": reason, "at": now_text()}
+        self._tools.board.event(payload)
+
+
+def _may_show(before: State, after: State, effects: list[Effect]) -> bool:
+    """Whether the topics could differ. Renewals come many times a second and show nothing."""
+    if any(not isinstance(effect, Publish) for effect in effects):
+        return True
+    return (before.role, before.phase, before.peers, before.saved) != (
+        after.role,
+        after.phase,
+        after.peers,
+        after.saved,
+    ) or len(before.views) != len(after.views)

@@ -1,0 +1,306 @@
+"""The composition root: settings become a running node. One TaskGroup; whatever dies ends it."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+from broker.engine import Engine, EngineError, create_engine, supervise
+from broker.settings import BrokerSettings
+from edge.access import broker_settings
+from edge.adapters.links import Handlers, LinkOptions, MqttLink
+from edge.adapters.mqtt import Endpoint
+from edge.adapters.netcheck import NetworkCheck
+from edge.adapters.term_file import Memory, TermFile
+from edge.agent import Agent, Tools
+from edge.board import Board, Identity
+from edge.core.events import NetworkChecked, Ordered, StopOrder
+from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved, Timing
+from edge.core.step import start
+from edge.errors import OperatorError
+from edge.journal import History
+from edge.settings import Settings
+from edge.settings_file import read_secret
+from edge.wire import (
+    Decoder,
+    Topics,
+    broker_token,
+    mac_key,
+    record_payload,
+    seal,
+    secret_digest,
+)
+
+log = logging.getLogger("edge")
+
+# How long a clean stop may take before the process ends anyway, seconds.
+STOP_TIMEOUT = 5.0
+
+
+def run(settings: Settings, node: str) -> int:
+    """Run one node until SIGTERM or SIGINT. Raises OperatorError for what only people can mend."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    for sentence in settings.not_yet():
+        log.warning("%s", sentence)
+    try:
+        asyncio.run(_Node(settings, node).run())
+    except* OperatorError as group:
+        raise _first(group) from None
+    except* EngineError as group:
+        raise OperatorError(str(_first(group))) from None
+    return 0
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception), "filtered by except*"
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a node is made of, for the time that its loop runs."""
+
+    agent: Agent
+    board: Board
+    links: dict[Link, MqttLink]
+
+
+class _Node:
+    """Everything that belongs to one life of one node."""
+
+    def __init__(self, settings: Settings, node: str) -> None:
+        self._settings = settings
+        self._name = node
+        self._secret = read_secret(settings)
+        self._topics = Topics(settings.group)
+        self._key = mac_key(self._secret, settings.group)
+        self._file = TermFile(settings.state_path(node))
+        self._memory = self._file.open(secret_digest(self._secret))
+        self._saved = self._memory.saved
+        boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
+        self._boot = boot
+        self._numbers = itertools.count(1)
+
+    async def run(self) -> None:
+        parts = self._make_parts()
+        loop = asyncio.get_running_loop()
+        self._stop_on_signals(parts, loop)
+        broken: asyncio.Future[None] = loop.create_future()
+        loop.set_exception_handler(partial(_break, broken))
+        started: asyncio.Future[None] = loop.create_future()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._run_broker(parts, started), name="broker"),
+                group.create_task(self._run_links(parts, started, group), name="links"),
+                group.create_task(self._check_network(parts), name="netcheck"),
+            ]
+            watcher = group.create_task(_raise_from(broken), name="watcher")
+            await parts.agent.left
+            await self._say_good_bye(parts)
+            for task in (*tasks, watcher, *self._link_tasks):
+                task.cancel()
+
+    def _make_parts(self) -> _Parts:
+        links: dict[Link, MqttLink] = {}
+        history = History(self._settings.state_path(self._name))
+        identity = Identity(self._name, self._boot, version("edge-redundancy"))
+        foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
+        board = Board(identity, self._key, self._topics, links, foreign, lambda: history.entries)
+        members = frozenset(self._settings.members)
+        tools = Tools(
+            key=self._key,
+            topics=self._topics,
+            decoder=Decoder(self._key, self._settings.group, members),
+            board=board,
+            history=history,
+            save=self._save,
+            members=frozenset(each.name for each in self._settings.nodes),
+        )
+        loop = asyncio.get_running_loop()
+        state = start(
+            self._name,
+            make_group(self._settings),
+            self._settings.config_hash(),
+            self._saved,
+            loop.time(),
+            0.0,
+        )
+        agent = Agent(state, tools, links)
+        links.update(self._make_links(agent, board))
+        self._link_tasks: list[asyncio.Task[None]] = []
+        return _Parts(agent, board, links)
+
+    def _save(self, saved: Saved) -> None:
+        self._file.write(Memory(saved, self._memory.boots, self._memory.secret_digest))
+        self._saved = saved
+
+    def _new_session(self) -> str:
+        return f"{self._boot}-{next(self._numbers)}"
+
+    def _make_links(self, agent: Agent, board: Board) -> dict[Link, MqttLink]:
+        handlers = Handlers(
+            agent.link_up, agent.subscribed, agent.link_lost, agent.link_denied, agent.received
+        )
+        timing = self._settings.timing
+        options = LinkOptions(
+            first_filter=self._topics.lease,
+            other_filters=(self._topics.states, self._topics.heartbeats, self._topics.requests),
+            keepalive=timing.keepalive,
+            silence_timeout=max(3 * timing.lease, 1.0),
+        )
+        return {
+            link: MqttLink(
+                link=link,
+                endpoint=endpoint,
+                options=options,
+                handlers=handlers,
+                new_session=self._new_session,
+                client_id=lambda session: f"edge-{self._settings.group}-{self._name}-{session}",
+                will=board.will,
+            )
+            for link, endpoint in self._endpoints()
+        }
+
+    def _endpoints(self) -> list[tuple[Link, Endpoint]]:
+        """Every path to every broker; our own one is reached without leaving the machine."""
+        found = []
+        for broker in self._settings.members:
+            ends = self._settings.endpoints(broker)
+            if broker == self._name:
+                ends = ((_own_host(self._settings), ends[0][1]),)
+            user, password = self._log_on(broker)
+            found += [
+                (Link(broker, path), Endpoint(host, port, user, password))
+                for path, (host, port) in enumerate(ends)
+            ]
+        return found
+
+    def _log_on(self, broker: str) -> tuple[str, str | None]:
+        """A witness may want other credentials; everybody else knows us by the group's secret."""
+        for witness in self._settings.witnesses:
+            given = witness.credentials
+            if witness.name == broker and given.user is not None:
+                return given.user, given.password
+        return self._name, broker_token(self._secret, self._settings.group, self._name, broker)
+
+    async def _run_broker(self, parts: _Parts, started: asyncio.Future[None]) -> None:
+        def on_started() -> None:
+            parts.agent.alert("broker", None)
+            if not started.done():
+                started.set_result(None)
+
+        def on_failed(reason: str) -> None:
+            log.warning("the broker ended: %s", reason)
+            parts.agent.alert("broker", f"The broker of {self._name} ended: {reason}")
+
+        def make_engine() -> Engine:
+            return create_engine(self._settings.broker.engine, self._broker_settings())
+
+        await supervise(make_engine, on_started=on_started, on_failed=on_failed)
+
+    def _broker_settings(self) -> BrokerSettings:
+        """Made anew for each start of the broker: the seed carries the highest term known."""
+        session = f"{self._boot}-{next(self._numbers)}"
+        record = Record(RecordId(self._name, session, 1), None, Kind.RELEASE, self._saved.term)
+        lease = self._topics.lease
+        seed = seal(self._key, self._name, lease, record_payload(record))
+        return broker_settings(self._settings, self._name, self._secret, ((lease, seed.decode()),))
+
+    async def _run_links(
+        self, parts: _Parts, started: asyncio.Future[None], group: asyncio.TaskGroup
+    ) -> None:
+        await started
+        parts.agent.begin()
+        for sentence in self._settings.not_yet():
+            parts.agent.alert("not_yet", sentence)
+        for link, path in parts.links.items():
+            name = f"link {link.broker}/{link.path}"
+            self._link_tasks.append(group.create_task(path.run(), name=name))
+
+    async def _check_network(self, parts: _Parts) -> None:
+        netcheck = self._settings.netcheck
+        check = NetworkCheck(netcheck.ping, netcheck.endpoints, netcheck.interval)
+        await check.run(lambda answers: parts.agent.tell(NetworkChecked(answers)))
+
+    def _stop_on_signals(self, parts: _Parts, loop: asyncio.AbstractEventLoop) -> None:
+        """The first signal is an order to hand over and leave, the second one ends it at once."""
+
+        def stop() -> None:
+            if parts.agent.state.is_leaving:
+                _finish(parts.agent)
+                return
+            parts.agent.tell(Ordered(StopOrder(), 0))
+            loop.call_later(STOP_TIMEOUT, _finish, parts.agent)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+
+    async def _say_good_bye(self, parts: _Parts) -> None:
+        parts.board.say_good_bye()
+        for link in parts.links.values():
+            link.close()
+
+
+def _finish(agent: Agent) -> None:
+    if not agent.left.done():
+        agent.left.set_result(None)
+
+
+async def _raise_from(broken: asyncio.Future[None]) -> None:
+    await broken
+
+
+def _break(
+    broken: asyncio.Future[None], loop: asyncio.AbstractEventLoop, context: dict[str, object]
+) -> None:
+    """An exception in a callback is our mistake: end the process, the lease makes that safe."""
+    error = context.get("exception")
+    if isinstance(error, Exception) and not broken.done():
+        broken.set_exception(error)
+    else:
+        loop.default_exception_handler(context)
+
+
+def make_group(settings: Settings) -> Group:
+    """The part of the settings that decisions need."""
+    timing = settings.timing
+    nodes = tuple(Member(each.name, each.priority) for each in settings.nodes)
+    witnesses = tuple(Member(each.name, 0, can_be_hot=False) for each in settings.witnesses)
+    return Group(
+        name=settings.group,
+        members=nodes + witnesses,
+        brokers=settings.members,
+        policy=Policy(settings.policy),
+        timing=Timing(
+            heartbeat=timing.heartbeat,
+            lease=timing.lease,
+            fence_delay=timing.fence_delay,
+            stagger=timing.stagger,
+            reference_timeout=settings.netcheck.timeout - settings.netcheck.interval,
+            election=timing.election,
+            waiting_hot=timing.waiting_hot,
+            starting_to_hot=timing.starting_to_hot,
+            preempt_delay=settings.preempt_delay,
+        ),
+        preempt=settings.preempt,
+        trust_will=settings.trust_will,
+        wait_for_all=settings.wait_for_all,
+    )
+
+
+def _own_host(settings: Settings) -> str:
+    """Where our own broker is reached: by loopback, unless it listens on one address only."""
+    host = settings.broker.host
+    if host in {"0.0.0.0", ""}:  # noqa: S104  the settings' word for every address
+        return "127.0.0.1"
+    return "::1" if host == "::" else host

@@ -1,0 +1,224 @@
+"""Commands that arrive on request topics: who answers, and with what.
+
+Every node sees the requests on every node's broker. Exactly one of them acts: the hot node on a
+switchover, the named node on a promotion, and the broker's own node on everything else and when
+nobody else can. A request that the broker keeps (retained) is refused and cleared.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from edge.adapters.links import MqttLink
+from edge.adapters.mqtt import Message
+from edge.core import peers
+from edge.core.effects import Answer
+from edge.core.events import Order, Ordered, PauseOrder, PromoteOrder, SwitchoverOrder
+from edge.core.state import State
+from edge.wire import Payload, Request, Topics, decode_request, encode
+
+COMMANDS = ("switchover", "promote", "pause", "resume", "state", "history", "ping")
+# The latest moment for which a switchover can be ordered, seconds from now.
+SCHEDULE_MAX = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request and where its response must go."""
+
+    link: MqttLink
+    request: Request
+
+
+class RequestError(Exception):
+    """A refusal: a code for programs and a sentence for people."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What the desk needs from the agent."""
+
+    state: Callable[[], State]
+    order: Callable[[Ordered], None]
+    later: Callable[[float, Callable[[], None]], None]
+    describe: Callable[[], Payload]
+    history: Callable[[], list[Payload]]
+    refused: Callable[[str, str], None]
+
+
+class Desk:
+    """Takes requests, gives orders to the core, sends the answers back."""
+
+    def __init__(self, me: str, members: frozenset[str], topics: Topics, office: Office) -> None:
+        self._me = me
+        self._members = members
+        self._topics = topics
+        self._office = office
+        self._open: dict[int, Asked] = {}
+        self._tickets = 0
+        self._checking: dict[MqttLink, dict[str, bool]] = {}
+
+    def take(self, link: MqttLink, message: Message) -> None:
+        """A message on a request topic. One that we asked for again shows what is retained."""
+        command = message.topic.rsplit("/", 1)[-1]
+        checked = self._checking.get(link)
+        if message.retained:
+            if checked is not None and command in checked:
+                checked[command] = True
+            elif link.link.broker == self._me and message.payload:
+                self._refuse_retained(Asked(link, Request(command, {})))
+            return
+        if not message.payload and command not in COMMANDS:
+            return
+        request = decode_request(command, message.payload)
+        if isinstance(request, str):
+            if link.link.broker == self._me:
+                bad = Asked(link, Request(command, {}))
+                self._answer(bad, error=RequestError("bad_request", request))
+        elif self._is_ours(link.link.broker, request):
+            self._check_retained(Asked(link, request))
+
+    def answer(self, answer: Answer) -> None:
+        """The core's word on an order."""
+        asked = self._open.pop(answer.ticket, None)
+        if asked is None:
+            return
+        if answer.code:
+            self._answer(asked, error=RequestError(answer.code, answer.text))
+            return
+        state = self._office.state()
+        data: Payload = {"term": state.term, "took_ms": round(answer.took * 1000, 1)}
+        if asked.request.command in {"switchover", "promote"}:
+            data["hot"] = answer.text
+        self._answer(asked, data=data)
+
+    def _is_ours(self, broker: str, request: Request) -> bool:
+        """Exactly one node says yes, as far as the nodes see the same."""
+        state = self._office.state()
+        is_owner = broker == self._me
+        if request.command == "switchover":
+            return state.is_hot or (is_owner and peers.hot_peer(state) is None)
+        if request.command == "promote":
+            target = request.arguments.get("to", broker)
+            return target == self._me or (is_owner and not self._can_act(target))
+        return is_owner
+
+    def _can_act(self, node: object) -> bool:
+        state = self._office.state()
+        return any(each.name == node and peers.peer_lives(state, each) for each in state.peers)
+
+    def _check_retained(self, asked: Asked) -> None:
+        """A live message does not tell whether the broker keeps it: ask for what is kept."""
+        command = asked.request.command
+        checking = self._checking.setdefault(asked.link, {})
+        checking[command] = False
+
+        def decide() -> None:
+            if checking.pop(command, False):
+                self._refuse_retained(asked)
+            else:
+                self._act(asked)
+
+        asked.link.ask_again(self._topics.requests, decide)
+
+    def _refuse_retained(self, asked: Asked) -> None:
+        topic = self._topics.request(asked.request.command)
+        asked.link.publish(Message(topic, b"", retained=True))
+        text = "a request must not be retained: it would come again after every restart; cleared"
+        self._answer(asked, error=RequestError("retained", text))
+
+    def _act(self, asked: Asked) -> None:
+        try:
+            data = self._carry_out(asked)
+        except RequestError as error:
+            self._answer(asked, error=error)
+            return
+        if data is not None:
+            self._answer(asked, data=data)
+
+    def _carry_out(self, asked: Asked) -> Payload | None:
+        """The answer's data, or None if it comes later. Raises RequestError."""
+        match asked.request.command:
+            case "ping":
+                return {"node": self._me}
+            case "state":
+                return self._office.describe()
+            case "history":
+                return {"history": self._office.history()}
+            case "pause" | "resume":
+                self._give(asked, PauseOrder(asked.request.command == "pause"))
+                return None
+            case "switchover":
+                return self._switch_over(asked)
+            case "promote":
+                return self._promote(asked)
+        known = ", ".join(COMMANDS)
+        text = f"there is no command {asked.request.command!r}; there are {known}"
+        raise RequestError("unknown_command", text)
+
+    def _switch_over(self, asked: Asked) -> Payload | None:
+        to = self._node_argument(asked.request)
+        order = SwitchoverOrder(to)
+        at = asked.request.arguments.get("at", "now")
+        if at == "now":
+            self._give(asked, order)
+            return None
+        delay = _seconds_until(at)
+        self._office.later(delay, partial(self._give, asked, order))
+        return {"scheduled": at}
+
+    def _promote(self, asked: Asked) -> Payload | None:
+        force = asked.request.arguments.get("force", False)
+        if not isinstance(force, bool):
+            raise RequestError("bad_request", "force must be true or false")
+        target = self._node_argument(asked.request) or asked.link.link.broker
+        if target != self._me:
+            raise RequestError("not_ready", f"{target} is not there")
+        self._give(asked, PromoteOrder(force))
+        return None
+
+    def _node_argument(self, request: Request) -> str | None:
+        to = request.arguments.get("to")
+        if to is not None and to not in self._members:
+            known = ", ".join(sorted(self._members))
+            raise RequestError("unknown_node", f"{to!r} is not a node of this group: {known}")
+        return to
+
+    def _give(self, asked: Asked, order: Order) -> None:
+        """Hand an order to the core; its Answer comes back to `answer`."""
+        self._tickets += 1
+        self._open[self._tickets] = asked
+        self._office.order(Ordered(order, self._tickets))
+
+    def _answer(
+        self, asked: Asked, *, data: Payload | None = None, error: RequestError | None = None
+    ) -> None:
+        response: Payload = {"status": "ok", "data": data or {}}
+        if error is not None:
+            response = {"status": "error", "code": error.code, "error": str(error), "data": {}}
+            self._office.refused(asked.request.command, str(error))
+        if asked.request.transaction is not None:
+            response["transaction"] = asked.request.transaction
+        topic = self._topics.response(asked.request.command)
+        asked.link.publish(Message(topic, encode(response)))
+
+
+def _seconds_until(at: object) -> float:
+    """From an ISO 8601 time of the day to a delay. The wall clock says when, it decides nothing."""
+    try:
+        moment = datetime.fromisoformat(str(at))
+    except ValueError:
+        raise RequestError(
+            "bad_request", f"at = {at!r} is not a time; write 2026-01-31T04:00:00Z or now"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.astimezone()
+    delay = (moment - datetime.now(UTC)).total_seconds()
+    if not 0 <= delay <= SCHEDULE_MAX:
+        raise RequestError("bad_request", f"at = {at!r} is not within the next seven days")
+    return delay
