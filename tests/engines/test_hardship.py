@@ -11,7 +11,6 @@ import pytest
 from broker.client import Client, ClientError, Login, connect_packet, packet
 from broker.settings import Limits
 from tests.engines.tools import (
-    DEADLINE,
     HOST,
     Broker,
     connect,
@@ -96,11 +95,11 @@ async def test_a_taken_over_session_goes_on(broker: Broker) -> None:
     old = await _resume(broker, "traveller")
     await old.subscribe("mail")
     new = await _resume(broker, "traveller")
-    async with asyncio.timeout(DEADLINE):
-        await old.closed.wait()
     writer = await connect(broker, "writer")
-    await writer.publish("mail", b"letter")
-    assert (await next_message(new)).payload == b"letter"
+    async with asyncio.timeout(5):
+        await old.closed.wait()
+        await writer.publish("mail", b"letter")
+        assert (await next_message(new)).payload == b"letter"
 
 
 async def test_messages_wait_for_a_client_that_is_away(broker: Broker) -> None:
