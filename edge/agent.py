@@ -8,14 +8,12 @@ import asyncio
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
 import orjson
 
-from edge.adapters.links import MqttLink
-from edge.adapters.mqtt import Message
 from edge.board import Board
 from edge.core.effects import (
     Answer,
@@ -44,7 +42,8 @@ from edge.core.events import (
 from edge.core.model import Kind, Link, Record, Saved
 from edge.core.state import State
 from edge.core.step import step
-from edge.journal import History, event_payload, now_text
+from edge.journal import event_payload, now_text
+from edge.ports import Message, Path
 from edge.requests import Desk, Office
 from edge.wire import Decoder, Key, Payload, Rejected, Topics, record_payload, seal
 
@@ -62,7 +61,8 @@ class Tools:
     topics: Topics
     decoder: Decoder
     board: Board
-    history: History
+    history: Callable[[], list[Payload]]
+    remember: Callable[[Payload], bool]
     save: Callable[[Saved], None]
     members: frozenset[str]
 
@@ -70,7 +70,7 @@ class Tools:
 class Agent:
     """One node's agent. `links` is filled before the first event; `left` ends with a clean stop."""
 
-    def __init__(self, state: State, tools: Tools, links: dict[Link, MqttLink]) -> None:
+    def __init__(self, state: State, tools: Tools, links: Mapping[Link, Path]) -> None:
         self._state = state
         self._tools = tools
         self._links = links
@@ -89,7 +89,7 @@ class Agent:
             order=self.tell,
             later=self._later,
             describe=lambda: tools.board.describe(self._state),
-            history=lambda: tools.history.entries,
+            history=tools.history,
             refused=self._note_refusal,
         )
         self._desk = Desk(state.me.name, tools.members, tools.topics, office)
@@ -253,7 +253,7 @@ class Agent:
         self._remember(payload)
 
     def _remember(self, payload: Payload) -> None:
-        if self._tools.history.add(payload):
+        if self._tools.remember(payload):
             self._tools.board.show_history()
 
     def _note_hot(self) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from broker.engine import Engine, EngineError, create_engine, supervise
 from broker.settings import BrokerSettings
 from edge.access import broker_settings
+from edge.adapters.history import History
 from edge.adapters.links import Handlers, LinkOptions, MqttLink
 from edge.adapters.mqtt import Endpoint
 from edge.adapters.netcheck import NetworkCheck
@@ -23,7 +24,6 @@ from edge.core.events import NetworkChecked, Ordered, StopOrder
 from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved, Timing
 from edge.core.step import start
 from edge.errors import OperatorError
-from edge.journal import History
 from edge.settings import Settings
 from edge.settings_file import read_secret
 from edge.wire import (
@@ -115,14 +115,15 @@ class _Node:
         history = History(self._settings.state_path(self._name))
         identity = Identity(self._name, self._boot, version("edge-redundancy"))
         foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
-        board = Board(identity, self._key, self._topics, links, foreign, lambda: history.entries)
+        board = Board(identity, self._key, self._topics, links, foreign, history.read)
         members = frozenset(self._settings.members)
         tools = Tools(
             key=self._key,
             topics=self._topics,
             decoder=Decoder(self._key, self._settings.group, members),
             board=board,
-            history=history,
+            history=history.read,
+            remember=history.add,
             save=self._save,
             members=frozenset(each.name for each in self._settings.nodes),
         )

@@ -5,16 +5,15 @@ A node's own state goes to all brokers; what it sees of the group goes to its ow
 the hot node, to the witnesses that run no edge.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from edge.adapters.links import MqttLink
-from edge.adapters.mqtt import Message
 from edge.core import peers
 from edge.core.events import HeartbeatSeen
 from edge.core.model import Link, Phase, Role
 from edge.core.state import State
 from edge.journal import now_text
+from edge.ports import Message, Path
 from edge.views import ALERTS, Picture, alerts, is_redundant, outlook, take_picture
 from edge.wire import Key, Payload, Topics, encode, heartbeat_payload, seal
 
@@ -37,7 +36,7 @@ class Board:
         identity: Identity,
         key: Key,
         topics: Topics,
-        links: dict[Link, MqttLink],
+        links: Mapping[Link, Path],
         foreign: frozenset[str],
         history: Callable[[], list[Payload]],
     ) -> None:
@@ -208,7 +207,7 @@ class Board:
         for link in self._live_links():
             self._publish_word(link)
 
-    def _publish_word(self, link: MqttLink) -> None:
+    def _publish_word(self, link: Path) -> None:
         if self._word and link.session is not None:
             link.publish(self._own(link.link, {**self._word, "session": link.session}))
 
@@ -246,12 +245,12 @@ class Board:
         is_hot = self._picture is not None and self._picture.hot == self._identity.node
         return frozenset({self._identity.node}) | (self._foreign if is_hot else frozenset())
 
-    def _view_links(self) -> Iterable[MqttLink]:
+    def _view_links(self) -> Iterable[Path]:
         """One live path to each broker that shows our view."""
-        chosen: dict[str, MqttLink] = {}
+        chosen: dict[str, Path] = {}
         for link in self._live_links():
             chosen.setdefault(link.link.broker, link)
         return [link for broker, link in chosen.items() if broker in self._viewed()]
 
-    def _live_links(self) -> list[MqttLink]:
+    def _live_links(self) -> list[Path]:
         return [link for link in self._links.values() if link.session is not None]

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from edge.adapters.links import MqttLink
-from edge.adapters.mqtt import Message
 from edge.core import peers
 from edge.core.effects import Answer
 from edge.core.events import Order, Ordered, PauseOrder, PromoteOrder, SwitchoverOrder
 from edge.core.state import State
+from edge.ports import Message, Path
 from edge.wire import Payload, Request, Topics, decode_request, encode
 
 COMMANDS = ("switchover", "promote", "pause", "resume", "state", "history", "ping")
@@ -27,7 +26,7 @@ SCHEDULE_MAX = 7 * 24 * 3600.0
 class Asked:
     """A request and where its response must go."""
 
-    link: MqttLink
+    link: Path
     request: Request
 
 
@@ -61,9 +60,9 @@ class Desk:
         self._office = office
         self._open: dict[int, Asked] = {}
         self._tickets = 0
-        self._checking: dict[MqttLink, dict[str, bool]] = {}
+        self._checking: dict[Path, dict[str, bool]] = {}
 
-    def take(self, link: MqttLink, message: Message) -> None:
+    def take(self, link: Path, message: Message) -> None:
         """A message on a request topic. One that we asked for again shows what is retained."""
         command = message.topic.rsplit("/", 1)[-1]
         checked = self._checking.get(link)

@@ -19,7 +19,11 @@ NESTING = 3
 # The longest name that fits decides, so edge.core is not in the layer of edge.
 LAYERS = (
     ("edge", "edge.core"),
-    ("edge.wire", "edge.errors", "edge.views"),
+    ("edge.wire", "edge.errors"),
+    ("edge.ports",),
+    ("edge.views", "edge.journal"),
+    ("edge.board", "edge.requests"),
+    ("edge.agent", "edge.recorder"),
     (
         "edge.adapters",
         "edge.console",
@@ -29,7 +33,7 @@ LAYERS = (
         "edge.settings_names",
         "edge.settings_values",
     ),
-    ("edge.agent", "edge.board", "edge.journal", "edge.requests"),
+    ("edge.access",),
     ("edge.app",),
     (
         "edge.commands",
@@ -62,6 +66,7 @@ ONLY_IN = {
 # Drivers below the world know the broker by its plain values at most.
 BROKER_VALUES = {"broker.settings"}
 MAY_IMPORT_BROKER = (
+    "edge.access",
     "edge.app",
     "edge.commands.password",
     "edge.check",

@@ -17,12 +17,12 @@ from edge.adapters.mqtt import (
     ConnectionEvent,
     Disconnected,
     Endpoint,
-    Message,
     Received,
     Refused,
     SubscribedTo,
 )
 from edge.core.model import Link
+from edge.ports import Message
 
 log = logging.getLogger("edge.link")
 

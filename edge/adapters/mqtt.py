@@ -18,6 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge.ports import Message
+
 # Linux: retransmit short messages at a steady pace instead of doubling the pause each time.
 TCP_THIN_LINEAR_TIMEOUTS = 16
 MISC_INTERVAL = 0.5
@@ -31,14 +33,6 @@ class Endpoint:
     port: int
     username: str | None = None
     password: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    topic: str
-    payload: bytes
-    retained: bool = False
-    qos: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from edge.adapters.mqtt import (
     ConnectionEvent,
     Disconnected,
     Endpoint,
-    Message,
     Received,
     Refused,
     SubscribedTo,
 )
 from edge.console.view import FILTERS, LAST_FILTER, GroupView, absorb, mapping
 from edge.errors import OperatorError, SettingsError, UnreachableError
+from edge.ports import Message
 from edge.settings import Settings
 from edge.settings_file import read_secret
 from edge.wire import Topics, broker_token

@@ -12,7 +12,6 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from edge.adapters.mqtt import Message
 from edge.adapters.operator import (
     ANSWER_TIMEOUT,
     GroupClient,
@@ -23,6 +22,7 @@ from edge.adapters.operator import (
 from edge.console.table import event_line, group_table, history_table
 from edge.console.view import GroupView, hot_node, is_redundant, table, text
 from edge.errors import OperatorError, SettingsError, UnreachableError
+from edge.ports import Message
 from edge.settings import Settings
 from edge.settings_file import find_node
 
