@@ -1,11 +1,15 @@
 """The shell on real sockets: what a well-behaved client cannot show."""
 
 import asyncio
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -39,6 +43,7 @@ async def serving(of: BrokerSettings | None = None) -> AsyncIterator[tuple[Serve
         yield server, port
     finally:
         server.stop()
+        await Raw.close_all()
         await until(lambda: not server.clients)
 
 
@@ -51,13 +56,26 @@ async def until(condition: Callable[[], bool]) -> None:
 class Raw:
     """A client that sends exactly the bytes it is told to."""
 
+    opened: ClassVar[list["Raw"]] = []
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     @classmethod
     async def open(cls, port: int) -> "Raw":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        raw = cls(*await asyncio.open_connection("127.0.0.1", port))
+        cls.opened.append(raw)
+        return raw
+
+    @classmethod
+    async def close_all(cls) -> None:
+        """Whatever a test left open, so that nothing reaches into the next one."""
+        while cls.opened:
+            writer = cls.opened.pop().writer
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     @classmethod
     async def connect(
@@ -83,6 +101,11 @@ class Raw:
             bounds = packets.frame(data, 0)
             assert bounds
             return decode(data + await self.reader.readexactly(bounds[1] - bounds[0]))
+
+    async def pings(self) -> bool:
+        """Whether the broker still answers."""
+        self.send(encode(Plain(packets.PINGREQ)))
+        return await self.read() == Plain(packets.PINGRESP)
 
     async def end(self) -> bytes:
         """Everything up to the broker's closing."""
@@ -129,8 +152,6 @@ async def test_silence_before_the_connect_is_cut() -> None:
         assert await silent.end() == b""
         assert await dripping.end() == b""
         assert server.router.counters.timed_out == 2
-        silent.close()
-        dripping.close()
 
 
 async def test_bytes_that_drip_do_not_keep_a_client_alive() -> None:
@@ -141,9 +162,13 @@ async def test_bytes_that_drip_do_not_keep_a_client_alive() -> None:
         drip = asyncio.create_task(_drip(peer))
         assert await watcher.read() == Publish("will", b"gone")
         assert server.router.counters.timed_out == 1
-        drip.cancel()
-        peer.close()
-        watcher.close()
+        await cancel(drip)
+
+
+async def cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def _drip(peer: Raw) -> None:
@@ -160,12 +185,10 @@ async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
             connect = Connect(f"p{number}", username="person", password=b"secret")
             ping = encode(Plain(packets.PINGREQ))
             peer.send(encode(connect) + ping + ping)
-        anonymous = await Raw.connect(port, "quick")
+        assert await (await Raw.connect(port, "quick")).pings()
         for peer in peers:
             assert await peer.read() == Connack(session_present=False, code=0)
             assert await peer.read() == await peer.read() == Plain(packets.PINGRESP)
-            peer.close()
-        anonymous.close()
 
 
 async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
@@ -182,19 +205,26 @@ async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
 
 async def test_what_was_sent_before_a_reset_is_routed() -> None:
     """The client never reads its acknowledgements and goes: the broker's writing fails first."""
-    async with serving() as (_, port):
+    async with serving() as (server, port):
+        server.read_buffer = memoryview(bytearray(4096))  # so that the kernel holds most of it
         watcher = await Raw.connect(port, "watcher")
         await watcher.subscribe("a")
-        peer = await Raw.connect(port, "a")
-        payloads = [b"%d" % number + bytes(1000) for number in range(900)]
-        for number, payload in enumerate(payloads, 1):
-            peer.send(encode(Publish("a", payload, 1, packet_id=number)))
-        peer.send(encode(Plain(packets.DISCONNECT)))
-        await peer.writer.drain()
-        peer.close()
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as peer:
+            peer.sendall(encode(Connect("a")))
+            await until(lambda: server.router.counters.accepted == 2)
+            # One loop runs both sides: the broker sees nothing of this before the reset.
+            payloads = [b"%d" % number + bytes(20) for number in range(900)]
+            for number, payload in enumerate(payloads, 1):
+                peer.sendall(encode(Publish("a", payload, 1, packet_id=number)))
+            while _unsent_bytes(peer):
+                pass
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         for payload in payloads:
             assert await watcher.read() == Publish("a", payload)
-        watcher.close()
+
+
+def _unsent_bytes(peer: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> None:
@@ -207,10 +237,8 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> Non
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
         flood = asyncio.create_task(_flood(port))
         assert await watcher.read() == Publish("will", b"gone")
-        flood.cancel()
+        await cancel(flood)
         assert server.router.counters.cut_off == 1
-        deaf.close()
-        watcher.close()
 
 
 async def _flood(port: int) -> None:
@@ -250,8 +278,8 @@ async def test_too_many_connections_are_refused() -> None:
         first.close()
         await until(lambda: len(server.clients) == 1)
         fourth = await Raw.connect(port, "d")
-        for each in (second, third, fourth):
-            each.close()
+        assert await fourth.pings()
+        assert await second.pings()
 
 
 async def test_garbage_from_many_hurts_nobody() -> None:
@@ -266,9 +294,7 @@ async def test_garbage_from_many_hurts_nobody() -> None:
         for each in bad[::10]:
             each.close()
         await until(lambda: server.router.counters.malformed > 0)
-        for each in bad:
-            each.close()
-        good.close()
+        assert await good.pings()
 
 
 async def test_others_are_served_within_turns_of_a_flood() -> None:
@@ -280,12 +306,9 @@ async def test_others_are_served_within_turns_of_a_flood() -> None:
         await until(lambda: counters.received > 100)
         before, rounds = counters.received, 50
         for _ in range(rounds):
-            ponger.send(encode(Plain(packets.PINGREQ)))
-            assert await ponger.read() == Plain(packets.PINGRESP)
+            assert await ponger.pings()
         assert counters.received - before < rounds * 4 * 100 * 3
-        for each in floods:
-            each.cancel()
-        ponger.close()
+        await cancel(*floods)
 
 
 async def test_stop_does_not_wait_for_anybody() -> None:
@@ -294,4 +317,3 @@ async def test_stop_does_not_wait_for_anybody() -> None:
         server.stop()
         for peer in peers:
             assert await peer.end() == b""
-            peer.close()
