@@ -92,8 +92,6 @@ def run(config: Config = None, node: Node = None) -> None:
     """
     settings = load_settings(config)
     name = find_node(settings, node)
-    for sentence in settings.not_yet():
-        typer.echo(f"edge: warning: {sentence}", err=True)
     from edge.app import run as run_node  # noqa: PLC0415  commands load only what they need
 
     raise typer.Exit(run_node(settings, name))

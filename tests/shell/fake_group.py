@@ -22,10 +22,10 @@ from edge.adapters.mqtt import (
     Connection,
     ConnectionEvent,
     Endpoint,
-    Message,
     Received,
     SubscribedTo,
 )
+from edge.ports import Message
 from edge.wire import broker_token
 from tests.shell.ports import free_port
 
