@@ -149,6 +149,11 @@ _DEFECTS: dict[EngineName, tuple[Defect, ...]] = {
             "reconnect that is quicker than the loss of the old connection",
         ),
         Defect(
+            "messages_wait_for_a_client_that_is_away",
+            "amqtt hands out messages that waited for a client in an order of its own",
+            shows_always=False,
+        ),
+        Defect(
             "quality_is_the_lower_of_published_and_subscribed",
             "amqtt delivers everything at the quality of the subscription: more "
             "acknowledgements than asked for",

@@ -109,6 +109,7 @@ def is_redundant(picture: Picture) -> bool:
         picture.hot is not None
         and bool(picture.ready)
         and not picture.is_paused
+        and picture.votes >= min(picture.needed + 1, picture.of)
         and len(picture.connected) == picture.of
     )
 

@@ -131,13 +131,6 @@ class Lan:
                 stack.enter_context(self._switch_rules(index, self._drops(source, target)))
             yield
 
-    @contextmanager
-    def cut_from_itself(self, host: str, port: int = 1883) -> Iterator[None]:
-        """Its own broker resets everybody on the machine, while others reach it as before."""
-        rules = f"oifname lo tcp dport {port} reject with tcp reset;"
-        with self._rules_at(self.hosts[host].namespace, "inet", "output", rules):
-            yield
-
     def _drops(self, source: str, target: str) -> str:
         """ARP goes too: a real cut leaves no way to learn the other's hardware address."""
         pairs = [

@@ -9,10 +9,10 @@ from tests.lan.groupfile import GroupFile, Witness
 pytestmark = pytest.mark.lan
 
 COMBINATIONS = [
-    pytest.param("embedded", Witness.EDGE, id="embedded with edge as witness"),
-    pytest.param("mosquitto", Witness.MOSQUITTO, id="mosquitto with mosquitto"),
-    pytest.param("mosquitto", Witness.EDGE, id="mosquitto with edge as witness"),
-    pytest.param("amqtt", Witness.MOSQUITTO, id="amqtt with mosquitto"),
+    pytest.param(("embedded", Witness.EDGE), id="embedded with edge as witness"),
+    pytest.param(("mosquitto", Witness.MOSQUITTO), id="mosquitto with mosquitto"),
+    pytest.param(("mosquitto", Witness.EDGE), id="mosquitto with edge as witness"),
+    pytest.param(("amqtt", Witness.MOSQUITTO), id="amqtt with mosquitto"),
 ]
 
 

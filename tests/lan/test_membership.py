@@ -23,14 +23,19 @@ def with_white_hot(make_group: MakeGroup) -> Group:
 
 
 def test_wrong_secret_keeps_a_node_out(make_group: MakeGroup) -> None:
-    """It can neither become hot nor disturb who is, also when the hot node dies."""
+    """It cannot disturb who is hot, and the two never act at one time, whoever comes and goes."""
     group = with_white_hot(make_group)
     group.start_with("black", group.file, secret=secrets.token_hex(32))
-    group.wait_for(lambda: group.observer.is_attached("black"), "black runs")
+    group.wait_for(lambda: group.role("black") == "faulty", "black says it is faulty")
     holds_for(LONG_ENOUGH, lambda: group.role("white") == "hot", "white stays", group.explain)
     group.assert_undisturbed("white")
     group.kill("white")
-    holds_for(LONG_ENOUGH, lambda: group.role("black") != "hot", "black waits", group.explain)
+    group.wait_for(lambda: not group.observer.is_attached("white"), "white is gone")
+    group.start("white")
+    group.wait_for(
+        lambda: sorted([str(group.role("white")), str(group.role("black"))]) == ["faulty", "hot"],
+        "one is hot, the other knows that it does not belong to it",
+    )
 
 
 def test_differing_file_makes_a_node_faulty_and_never_hot(make_group: MakeGroup) -> None:
