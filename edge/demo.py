@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from edge.adapters.operator import GroupClient, Login, group_client
-from edge.commands.group import Group, move, watch
+from edge.commands.group import Group, move, plain_console, watch
 from edge.console.view import GroupView, hot_node, is_redundant
 from edge.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
 from edge.errors import OperatorError, UnreachableError
@@ -28,13 +28,13 @@ def run_demo(*, once: bool) -> int:
         del os.environ[key]  # the demo's own file is all that counts
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    console = Console(soft_wrap=True)
+    console = plain_console()
     with demo_group() as group:
         try:
             return asyncio.run(_story(group, console) if once else _play(group, console))
         except OperatorError as error:
-            console.print(f"failed: {error}", style="bold red", markup=False)
-            console.print(group.tails(), markup=False, highlight=False)
+            console.print(f"failed: {error}", style="bold red")
+            console.print(group.tails())
             return 1
         except KeyboardInterrupt:
             console.print("stopping")
@@ -46,10 +46,10 @@ async def _story(group: DemoGroup, console: Console) -> int:
     first = await _start(group, console)
     survivor = next(name for name in NODES if name != first)
     await _show_failover(group, console, first, survivor)
-    console.print(f"starting {first} again", highlight=False)
+    console.print(f"starting {first} again")
     group.start(first)
     await _until(group, survivor, is_redundant, START_TIMEOUT, "redundant again")
-    console.print(f"ordering a switchover back to {first}", highlight=False)
+    console.print(f"ordering a switchover back to {first}")
     await move(_as_group(group, survivor, console), "switchover", {"to": first})
     await _until(group, survivor, is_redundant, START_TIMEOUT, "redundant after the switchover")
     console.print("done: everything is stopped now")
@@ -59,7 +59,7 @@ async def _story(group: DemoGroup, console: Console) -> int:
 async def _start(group: DemoGroup, console: Console) -> str:
     members = (*NODES, WITNESS)
     names = ", ".join(f"{name} on port {group.port(name)}" for name in members)
-    console.print(f"starting two nodes and a witness: {names}", highlight=False)
+    console.print(f"starting two nodes and a witness: {names}")
     began = time.monotonic()
     for name in members:
         group.start(name)
@@ -67,7 +67,7 @@ async def _start(group: DemoGroup, console: Console) -> str:
     hot = hot_node(view)
     assert hot is not None
     took = time.monotonic() - began
-    console.print(f"redundant after {took:.1f} s: {hot} is hot", highlight=False)
+    console.print(f"redundant after {took:.1f} s: {hot} is hot")
     return hot
 
 
@@ -76,12 +76,12 @@ async def _show_failover(group: DemoGroup, console: Console, victim: str, surviv
     async with group_client(group.settings, Login(), survivor) as client:
         await client.wait_for_state()
         pid = group.processes[victim].pid
-        console.print(f"killing {victim} (SIGKILL, process {pid})", highlight=False)
+        console.print(f"killing {victim} (SIGKILL, process {pid})")
         killed_at = time.monotonic()
         group.kill(victim)
         await _until_hot(client, survivor)
         took = (time.monotonic() - killed_at) * 1000
-    console.print(f"failover: {survivor} is hot {took:.0f} ms after the kill", highlight=False)
+    console.print(f"failover: {survivor} is hot {took:.0f} ms after the kill")
 
 
 async def _until_hot(client: GroupClient, wanted: str) -> None:
@@ -139,7 +139,7 @@ def _require_running(group: DemoGroup) -> None:
 async def _play(group: DemoGroup, console: Console) -> int:
     """The live table until Ctrl-C; a member that is killed comes back after a while."""
     hot = await _start(group, console)
-    console.print(_lines_to_try(group, hot), soft_wrap=True)
+    console.print(_lines_to_try(group, hot))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_revive(group), name="revive")
         tasks.create_task(watch(_as_group(group, None, console)), name="watch")

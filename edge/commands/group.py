@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from getpass import getpass
 
@@ -28,6 +29,7 @@ from edge.settings_file import find_node
 
 RECONNECT_DELAY = 0.5
 WHO_IS_HOT_TIMEOUT = 10.0
+EVENT_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Group:
     console: Console
 
 
+def plain_console() -> Console:
+    """What comes from the network is shown as it is: no markup, no guessed colours, no folding."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
 def open_group(
     settings: Settings, node: str | None, user: str | None, target: str | None = None
 ) -> Group:
@@ -48,7 +55,7 @@ def open_group(
         names = ", ".join(each.name for each in settings.nodes)
         raise SettingsError(f'there is no node "{target}" in the file; one of: {names}')
     first = find_node(settings, node) if node else None
-    return Group(settings, _login(settings, first, user), first, Console())
+    return Group(settings, _login(settings, first, user), first, plain_console())
 
 
 def _login(settings: Settings, first: str | None, user: str | None) -> Login:
@@ -71,7 +78,7 @@ async def status(group: Group, *, as_json: bool) -> int:
     async with group_client(group.settings, group.login, group.first) as client:
         await client.wait_for_state()
         if as_json:
-            group.console.out(_as_json(client), highlight=False)
+            group.console.out(_as_json(client))
         else:
             group.console.print(_picture(group, client.view, client.asked))
         if hot_node(client.view) is None:
@@ -103,7 +110,7 @@ async def history(group: Group, *, as_json: bool) -> int:
         await client.wait_for_state()
         if as_json:
             entries = orjson.dumps([dict(each) for each in client.view.history])
-            group.console.out(entries.decode(), highlight=False)
+            group.console.out(entries.decode())
         else:
             group.console.print(history_table(client.view.history))
     return 0
@@ -130,6 +137,7 @@ async def move(group: Group, command: str, arguments: Mapping[str, object]) -> i
             return 0
         now_hot = await _until_hot(group, client, before, text(arguments, "to"))
         took = (time.monotonic() - began) * 1000
+        await _until_told(group, client, now_hot)
         group.console.print(f"{command}: {now_hot} is hot, {took:.0f} ms after the order")
     return 0
 
@@ -165,15 +173,26 @@ async def _until_hot(group: Group, client: GroupClient, before: str | None, want
     return hot_node(client.view) or wanted
 
 
+async def _until_told(group: Group, client: GroupClient, now_hot: str) -> None:
+    """The event with the measured times follows the change; without it nothing is wrong."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(EVENT_TIMEOUT):
+            while not any(each.get("to") == now_hot for each in client.view.events):
+                await _next(group, client)
+
+
 def _is_moved(name: str | None, before: str | None, wanted: str) -> bool:
     return name is not None and (name == wanted if wanted else name != before)
 
 
 async def _next(group: Group, client: GroupClient) -> Message:
-    """The next message; events are printed as they pass."""
+    """The next message; what people want to see of an order is printed as it passes."""
     message = await client.next_message()
-    if client.place(message) == "event":
-        group.console.print(event_line(client.view.events[-1]), highlight=False)
+    match client.place(message):
+        case "event":
+            group.console.print(event_line(client.view.events[-1]))
+        case "hot":
+            group.console.print(f"hot is {hot_node(client.view) or 'nobody'}")
     return message
 
 
