@@ -27,7 +27,7 @@ from broker.router import Router
 from broker.session import Session
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
-TURN: Final = 100
+TURN: Final = 50
 # A subscription costs more: every route is looked up again, retained messages are sought.
 SUBSCRIBE_UNITS: Final = 5
 # A large message costs more than a small one: a unit more for each so many bytes.

@@ -6,10 +6,11 @@ Standard error is the log, one line per event; a flood of events must not become
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 from broker.engine import EngineError
 from broker.server import Server
@@ -17,6 +18,8 @@ from broker.settings import BrokerSettings, from_json
 
 # Log lines per second; what is beyond is only counted.
 LINES_PER_SECOND: Final = 50
+# Open files beside connections: listeners, pipes, and some more.
+SPARE_FILES: Final = 64
 # The collector looks for cycles among objects that live long here; often would cost latency.
 COLLECT_AFTER: Final = 50_000
 
@@ -24,11 +27,13 @@ COLLECT_AFTER: Final = 50_000
 def main(version: str) -> int:
     settings = from_json(sys.stdin.buffer.readline().decode())
     gc.set_threshold(COLLECT_AFTER, 20, 20)
+    _allow_files(settings.limits.connections + SPARE_FILES)
     return asyncio.run(_serve(settings, version))
 
 
 async def _serve(settings: BrokerSettings, version: str) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_error)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -45,6 +50,22 @@ async def _serve(settings: BrokerSettings, version: str) -> int:
     await stopped.wait()
     server.stop()
     return 0
+
+
+def _allow_files(wanted: int) -> None:
+    """Each connection is an open file, and the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The network's errors are borne; ours mean that the state is broken, so the process ends."""
+    loop.default_exception_handler(context)
+    if not isinstance(context.get("exception"), OSError | None):
+        sys.stderr.flush()
+        os._exit(3)
 
 
 def _tell(line: str) -> None:

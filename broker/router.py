@@ -124,7 +124,7 @@ class Router:
         """
         steps = self._retained.walk(topic_filter)
         first = tuple(islice(steps, STEPS_AT_ONCE))
-        session.add_snapshot(Snapshot(chain(first, steps), qos, self._serial))
+        session.add_snapshot(topic_filter, Snapshot(chain(first, steps), qos, self._serial))
 
     def _is_allowed(self, session: Session, topic_filter: str) -> bool:
         is_new = topic_filter not in session.subscriptions
@@ -137,6 +137,7 @@ class Router:
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         if topic_filter in session.subscriptions:
             del session.subscriptions[topic_filter]
+            session.drop_snapshot(topic_filter)
             self._subscriptions.remove(topic_filter, session)
             self._routes.clear()
 

@@ -24,7 +24,7 @@ from broker.settings import BrokerSettings, Listener
 from broker.statistics import INTERVAL, Statistics
 
 # One read takes at most this much; the buffer is shared, because a read is handled at once.
-READ_SIZE: Final = 64 * 1024
+READ_SIZE: Final = 16 * 1024
 # What is read from a socket that is closing already; see `_read_rest`.
 REST_SIZE: Final = 1024 * 1024
 # Connections accepted in one turn of the loop, and those that may wait for it.
@@ -32,6 +32,8 @@ ACCEPTS_PER_TURN: Final = 16
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
+# Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
+UNSENT_SIZE: Final = 128 * 1024
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
@@ -129,7 +131,6 @@ class Client(asyncio.BufferedProtocol):
             transport.abort()
             return
         server.clients.add(self)
-        _tune(transport)
         self._arm_timer()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -238,13 +239,16 @@ class Client(asyncio.BufferedProtocol):
             self._arm_timer()
 
 
-def _tune(transport: asyncio.Transport) -> None:
-    """Send at once, and do not let a lost packet of a thin stream wait ever longer."""
-    raw = transport.get_extra_info("socket")
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _tune(bound: socket.socket) -> None:
+    """Settings that every accepted connection inherits."""
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
-        with suppress(OSError):
-            raw.setsockopt(socket.IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1)
+        for option, value in (
+            (TCP_THIN_LINEAR_TIMEOUTS, 1),
+            (socket.TCP_NOTSENT_LOWAT, UNSENT_SIZE),
+        ):
+            with suppress(OSError):
+                bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _peer_name(transport: asyncio.Transport) -> str:
@@ -295,6 +299,7 @@ def _bound_socket(family: int, address: Any) -> socket.socket:  # noqa: ANN401 -
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    _tune(bound)
     try:
         bound.bind(address)
     except OSError:

@@ -125,7 +125,7 @@ class Session:
         self._window = limits.inflight
         self._urgent = Lane(limits, counters)
         self._normal = Lane(limits, counters)
-        self._snapshots: deque[Snapshot] = deque()
+        self._snapshots: dict[str, Snapshot] = {}  # by filter: asking again begins again
         self._counters = counters
 
     @property
@@ -162,12 +162,16 @@ class Session:
                 return
         self._queue(message, qos)
 
-    def add_snapshot(self, snapshot: Snapshot) -> None:
+    def add_snapshot(self, topic_filter: str, snapshot: Snapshot) -> None:
         """Hand out retained messages; live ones wait behind them, so one order is kept."""
-        self._snapshots.append(snapshot)
+        self.drop_snapshot(topic_filter)
+        self._snapshots[topic_filter] = snapshot
         self.is_open = False
         if self._link:
             self._link.wake()
+
+    def drop_snapshot(self, topic_filter: str) -> None:
+        self._snapshots.pop(topic_filter, None)
 
     def acknowledge(self, packet_id: int) -> bool:
         """A PUBACK came; False if it answers a delivery of QoS 2."""
@@ -226,14 +230,14 @@ class Session:
 
     def _pump_snapshots(self, steps: int) -> int:
         while self._snapshots and steps > 0 and self._room > 0:
-            snapshot = self._snapshots[0]
+            topic_filter, snapshot = next(iter(self._snapshots.items()))
             if snapshot.qos and len(self.inflight) >= self._window:
                 break
             steps -= 1
             try:
                 self._hand_out(next(snapshot.steps), snapshot)
             except StopIteration:
-                self._snapshots.popleft()
+                self.drop_snapshot(topic_filter)
         return steps
 
     def _hand_out(self, message: Message | None, snapshot: Snapshot) -> None:

@@ -108,6 +108,16 @@ def test_a_large_snapshot_is_handed_out_in_turns() -> None:
     assert len(first) + len(peer.got()) == 1001
 
 
+def test_asking_again_and_again_begins_again() -> None:
+    """A client that does not read cannot pile up snapshots."""
+    hub = Hub()
+    retain(hub, **{f"t{number}": "x" for number in range(300)})
+    peer = reader(hub, "#")
+    for _ in range(50):
+        peer.send(Subscribe(2, (("#", 0),)))
+    assert len(peer.published()) == 300
+
+
 def test_a_full_store_refuses_new_topics_but_routes_them() -> None:
     hub = Hub(settings(limits=Limits(retained_messages=1)))
     peer = reader(hub, "#")

@@ -15,9 +15,10 @@ import pytest
 
 from broker import packets
 from broker.access import hash_password
+from broker.connection import TURN
 from broker.engine import EngineError
 from broker.packets import Connack, Connect, Plain, Publish, Subscribe, Will, decode, encode
-from broker.server import Server
+from broker.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, User
 from tests.mqtt.tools import settings
 
@@ -307,8 +308,17 @@ async def test_others_are_served_within_turns_of_a_flood() -> None:
         before, rounds = counters.received, 50
         for _ in range(rounds):
             assert await ponger.pings()
-        assert counters.received - before < rounds * 4 * 100 * 3
+        assert counters.received - before < rounds * 4 * TURN * 6
         await cancel(*floods)
+
+
+async def test_every_connection_sends_at_once() -> None:
+    async with serving() as (server, port):
+        await Raw.connect(port, "a")
+        (client,) = server.clients
+        raw = client._transport.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_SIZE
 
 
 async def test_stop_does_not_wait_for_anybody() -> None:
