@@ -4,10 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from edge.console.view import GroupView, hot_node, is_redundant, node_fields, table, text
+from edge.console.view import (
+    GroupView,
+    hot_node,
+    is_redundant,
+    node_fields,
+    recent_events,
+    table,
+    text,
+)
 
 ROLE_STYLES = {
     "hot": "bold green",
@@ -28,14 +36,15 @@ def group_table(group: str, members: Sequence[str], view: GroupView, asked: str)
     lines: list[Text | Table] = [_headline(group, view), _members_table(members, view)]
     lines += [Text(f"{key}: {value}") for key, value in _outlook(view)]
     lines += [Text(f"alert {key}: {value}", "bold red") for key, value in view.alerts.items()]
-    lines += [Text(event_line(each), "dim") for each in view.events]
+    lines += [Text(event_line(each), "dim") for each in recent_events(view)]
     lines.append(Text(f"as seen by {asked}", "dim"))
     return Group(*lines)
 
 
 def history_table(entries: Sequence[Mapping[str, object]]) -> Table:
     """The role changes, oldest first, with their reason and the measured times."""
-    found = Table("at", "event", "from", "to", "term", "reason", "total ms", "of that", box=None)
+    at = Column("at", no_wrap=True)
+    found = Table(at, "event", "from", "to", "term", "reason", "total ms", "of that", box=None)
     for each in entries:
         cells = [_clock(text(each, "at"), with_date=True)]
         cells += [text(each, key) for key in ("event", "from", "to", "term", "reason")]

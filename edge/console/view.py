@@ -88,6 +88,12 @@ def is_redundant(view: GroupView) -> bool:
     return state.get("redundant") is True and hot_node(view) == text(state, "hot")
 
 
+def recent_events(view: GroupView) -> tuple[Mapping[str, object], ...]:
+    """The last events, oldest first; what the history keeps is known also after a reconnect."""
+    missed = [each for each in view.history if each not in view.events]
+    return tuple(sorted((*missed, *view.events), key=lambda each: text(each, "at"))[-EVENTS_KEPT:])
+
+
 def node_fields(view: GroupView, name: str) -> Mapping[str, object]:
     """All that is known of one member: its own words, then what the asked node makes of them."""
     state = view.state or {}
