@@ -41,11 +41,14 @@ def judge(view: View, record: Record) -> Verdict:
 def may_follow(view: View, record: Record) -> bool:
     """A claim may follow anything; a renewal or a release only its own node's holding.
 
-    "Its own node's", not "its own session's": a node with two paths renews over either.
+    "Its own node's", not "its own session's": a node with two paths renews over either. A
+    snapshot may show a record that had no effect; the holder whose renewal follows it is the
+    true one, for nobody renews what he does not hold.
     """
-    if record.kind is Kind.CLAIM:
-        return True
-    return view.holder is not None and view.holder.node == record.id.node
+    if record.kind is Kind.CLAIM or view.holder is None:
+        return record.kind is Kind.CLAIM
+    is_unsure = view.holder.is_assumed and record.kind is Kind.RENEW
+    return is_unsure or view.holder.node == record.id.node
 
 
 def has_seen(view: View, record_id: RecordId) -> bool:
@@ -74,7 +77,7 @@ def with_record(
             until = _holding_until(view, record, me, lease)
             view = _with_effective(view, record, until, now)
         case Verdict.GAP:
-            holder = Holder(record.id.node, record.id.session)
+            holder = Holder(record.id.node, record.id.session, is_assumed=True)
             view = replace(view, holder=holder, is_free=False, held_until=-inf)
         case Verdict.INEFFECTIVE:
             view = replace(view, is_free=False)
@@ -85,7 +88,7 @@ def _with_snapshot(view: View, record: Record, *, me: str, now: float) -> View:
     """A fresh subscriber takes the retained record as the tail, and its sender, to be safe, as
     the holder, heard now."""
     view = _heard_record(view, record, me=me, now=now)
-    return replace(view, holder=Holder(record.id.node, record.id.session))
+    return replace(view, holder=Holder(record.id.node, record.id.session, is_assumed=True))
 
 
 def _heard_record(view: View, record: Record, *, me: str, now: float) -> View:

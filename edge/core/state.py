@@ -19,8 +19,11 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
+    """Who holds a register. `is_assumed` until a record of his took effect before our eyes."""
+
     node: str
     session: str
+    is_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

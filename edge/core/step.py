@@ -272,10 +272,11 @@ def _as_hot(state: State) -> State:
 
 
 def _phase(state: State) -> Phase:
-    if state.attempt is not None or claims.due_at(state) < inf:
+    if state.attempt is not None:
         return Phase.ELECTION
-    is_lonely = peers.hot_peer(state) is None
-    return Phase.WAITING_HOT if is_lonely else Phase.NONE
+    if peers.hot_peer(state) is not None:
+        return Phase.NONE
+    return Phase.ELECTION if claims.due_at(state) < inf else Phase.WAITING_HOT
 
 
 def _standby_reason(state: State) -> str:
