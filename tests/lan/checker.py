@@ -179,6 +179,6 @@ def parse(payload: bytes) -> dict[str, object]:
     """The JSON object in a payload; an empty one for anything else."""
     try:
         value = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -88,6 +88,7 @@ class Group:
             secret_file = home / "secret"
             secret_file.write_text(secret)
             secret_file.chmod(0o600)
+        self._wait_vacant(name)
         self.marks.append(Started(time.monotonic(), name))
         self.processes[name] = self._launch(name, file.text(home, secret_file))
 
@@ -300,6 +301,11 @@ class Group:
         log = self.folder / f"{name}.log"
         lines = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
         return "\n".join([f"--- {log.name}", *lines])
+
+    def _wait_vacant(self, name: str) -> None:
+        """Nothing of an earlier life is left: a broker ends with its agent, but not before it."""
+        inside = self.lan.hosts[name].namespace
+        wait_until(lambda: not inside.pids(), f"{name}'s earlier processes are gone")
 
     def _watch(self, name: str) -> None:
         host, outside = self.lan.hosts[name], self.lan.hosts[OUTSIDER]

@@ -3,7 +3,7 @@
 import random
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from tests.lan import mqtt
 from tests.lan.deadline import SCALE
@@ -14,22 +14,22 @@ GARBAGE_SIZE = 4096
 
 def dial(source: Host, target: Host, port: int = 1883) -> socket.socket:
     """A TCP connection from one machine of the LAN to another."""
-    connection = source.namespace.socket()
-    connection.settimeout(10 * SCALE)
-    try:
+    with ExitStack() as unless_connected:
+        connection = unless_connected.enter_context(source.namespace.socket())
+        connection.settimeout(10 * SCALE)
         connection.connect((target.address, port))
-    except OSError:
-        connection.close()
-        raise
+        unless_connected.pop_all()
     return connection
 
 
 def login(source: Host, target: Host, name: str) -> socket.socket:
     """An anonymous MQTT client, connected and accepted."""
-    connection = dial(source, target)
-    connection.sendall(mqtt.connect(name))
-    answer = connection.recv(4)
-    assert answer == b"\x20\x02\x00\x00", answer
+    with ExitStack() as unless_accepted:
+        connection = unless_accepted.enter_context(dial(source, target))
+        connection.sendall(mqtt.connect(name))
+        answer = connection.recv(4)
+        assert answer == b"\x20\x02\x00\x00", answer
+        unless_accepted.pop_all()
     return connection
 
 
