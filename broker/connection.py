@@ -203,10 +203,11 @@ class Connection:
         assert role is not None
         router.counters.received += 1
         if qos != 2 or packet_id not in session.received:
-            targets = router.publish(topic, payload, qos, role, retain=bool(first & 1))
-            if targets < 0:
+            work = router.publish(topic, payload, qos, role, retain=bool(first & 1))
+            if work < 0:
                 self._note_denied(topic)
-            self._work -= targets * (1 + len(payload) // UNIT_BYTES)
+            else:
+                self._work -= work * (1 + len(payload) // UNIT_BYTES)
         if qos == 1:
             self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
         elif qos == 2:

@@ -18,4 +18,5 @@ class Counters:
     sent: int = 0  # PUBLISH packets to clients
     denied: int = 0  # publishes and subscriptions that the access rules refused
     dropped: int = 0  # messages that found a full queue
+    crowded: int = 0  # messages that found the queue of a connected client half full
     retained_refused: int = 0  # retained messages that found a full store

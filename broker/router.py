@@ -16,6 +16,8 @@ from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
 from broker.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter
 
+# More than any turn.
+CROWDED_WORK: Final = 1000
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
 # Topics whose subscribers are remembered; when full, all are forgotten and looked up again.
@@ -148,7 +150,10 @@ class Router:
     ) -> int:
         """A client's message. How much work it was, in deliveries; -1 if its role may not.
 
-        Raises MalformedPacketError for what is no topic.
+        Filling a crowded queue counts as much work: the publisher's turn is over, and the reader
+        gets a turn before the next message. So a fast publisher goes at the pace of a reader that
+        reads, and a reader that does not can hardly slow it. Raises MalformedPacketError for what
+        is no topic.
         """
         route = self._routes.get(raw_topic)
         if route is None:
@@ -156,8 +161,10 @@ class Router:
         if route.topic[0] == "$" or not role.may_publish(route.topic):
             self.counters.denied += 1
             return -1
+        crowded = self.counters.crowded
         self._route(route, payload, qos, retain=retain)
-        return len(route.targets)
+        work = len(route.targets)
+        return work if crowded == self.counters.crowded else work + CROWDED_WORK
 
     def publish_will(self, will: Will, role: CompiledRole) -> bool:
         """A will is a message like any other, with the rights of the connection that left it."""

@@ -86,6 +86,9 @@ class Lane:
         self._plain -= not delivery.qos
         return delivery
 
+    def is_crowded(self) -> bool:
+        return len(self.entries) * 2 > self._most_messages or self._bytes * 2 > self._most_bytes
+
     def drop_plain(self) -> None:
         """Forget every waiting message of QoS 0."""
         self._counters.dropped += self._plain
@@ -290,8 +293,10 @@ class Session:
         if self._is_paused:
             self.missed_bytes += message.cost()
         self.is_open = False
-        (self._urgent if message.is_urgent else self._normal).push(message, qos)
+        lane = self._urgent if message.is_urgent else self._normal
+        lane.push(message, qos)
         if self._link:
+            self._counters.crowded += lane.is_crowded()
             self._link.wake()
 
     def _continue(self) -> None:

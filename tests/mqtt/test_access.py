@@ -13,7 +13,7 @@ from broker.access import (
     hash_password_for_mosquitto,
     verify_password,
 )
-from broker.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will
+from broker.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will, encode
 from broker.settings import User
 from tests.mqtt.tools import Hub, Peer, role, settings
 
@@ -189,6 +189,13 @@ def test_a_publish_that_is_not_allowed_is_acknowledged_dropped_and_logged_once()
     assert seen.payloads() == [b"mine"]
     assert hub.router.counters.denied == 3
     assert len([line for line in hub.log if "may not publish" in line]) == 1
+
+
+def test_what_is_not_allowed_counts_as_work() -> None:
+    hub = limited_hub()
+    peer = hub.connect("a")
+    peer.connection.receive(encode(Publish("other", b"x")) * 1000)
+    assert peer.connection.process(hub.now)
 
 
 @pytest.mark.parametrize(

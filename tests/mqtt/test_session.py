@@ -208,6 +208,30 @@ def test_the_oldest_absent_session_goes_first() -> None:
     assert present["b"] == present["c"] == Connack(session_present=True, code=0)
 
 
+def test_a_fast_publisher_goes_at_the_pace_of_a_reader_that_reads() -> None:
+    hub = Hub(settings(limits=Limits(queue_messages=40)))
+    reader, writer = subscriber(hub), hub.connect("writer")
+    for number in range(1000):
+        writer.connection.receive(packets.encode(Publish("a", b"%d" % number, 1, packet_id=1)))
+    seen = []
+    while writer.connection.process(hub.now):
+        for each in reader._decode(reader.connection.take_output()):
+            assert isinstance(each, Publish)
+            seen.append(each.payload)
+            reader.send(Acknowledge(packets.PUBACK, each.packet_id))
+    seen += [each.payload for each in acknowledge_all(reader)]
+    assert seen == numbers(*range(1000))
+
+
+def test_a_reader_that_does_not_read_stops_nobody() -> None:
+    hub = Hub(settings(limits=Limits(queue_messages=40)))
+    subscriber(hub).connection.pause()
+    writer = hub.connect("writer")
+    publish(writer, *numbers(*range(1000)))
+    assert len(writer.got()) == 1000
+    assert hub.router.counters.dropped == 960
+
+
 # Urgent messages
 
 
