@@ -12,11 +12,11 @@ from typing import Final
 
 from broker import packets
 from broker.access import Access, Challenge, CompiledRole, Identity, Refusal
+from broker.fields import MalformedPacketError
 from broker.framing import Incoming
 from broker.packets import (
     Connack,
     Connect,
-    MalformedPacketError,
     Plain,
     Suback,
     Subscribe,

@@ -1,6 +1,7 @@
 """Cuts a stream of bytes into packets, pure. Holds at most one packet that is not whole."""
 
-from broker.packets import MalformedPacketError, frame
+from broker.fields import MalformedPacketError
+from broker.packets import frame
 
 
 class Incoming:

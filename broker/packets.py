@@ -5,11 +5,12 @@ the parts that they share with the broker's fast path, which makes no object per
 Whatever is not exactly what the specification allows raises MalformedPacketError.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from broker.fields import MalformedPacketError, Reader, decode_text
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = range(8, 15)
@@ -19,12 +20,6 @@ SUBSCRIPTION_REFUSED: Final = 0x80
 
 # The low half of the first byte is fixed for every packet but PUBLISH.
 _FLAGS: Final = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}
-# Mosquitto, too, refuses control characters and the two non-characters of the basic plane.
-_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
-
-
-class MalformedPacketError(Exception):
-    """The bytes are no MQTT packet, or one that may not come here. Only closing helps."""
 
 
 class UnsupportedProtocolError(MalformedPacketError):
@@ -136,7 +131,7 @@ def decode_body(first: int, data: bytes, start: int, end: int) -> Packet:
         raise MalformedPacketError("a packet type that does not exist")
     if first & 0x0F != _FLAGS.get(kind, 0):
         raise MalformedPacketError("reserved flags are set")
-    reader = _Reader(data, start, end)
+    reader = Reader(data, start, end)
     result = decoder(reader)
     reader.finish()
     return result
@@ -171,7 +166,7 @@ def read_packet_id(data: bytes, start: int, end: int) -> int:
 
 def read_topic(raw: bytes) -> str:
     """The text of a topic that a client publishes to."""
-    topic = _text(raw)
+    topic = decode_text(raw)
     if not topic or "#" in topic or "+" in topic:
         raise MalformedPacketError("a topic that is empty or has wildcards")
     return topic
@@ -264,60 +259,7 @@ def _connect_body(packet: Connect) -> bytes:
     return head + b"".join(fields)
 
 
-class _Reader:
-    """A position in a body; every read checks that it does not leave the body."""
-
-    __slots__ = ("_data", "_end", "_position")
-
-    def __init__(self, data: bytes, start: int, end: int) -> None:
-        self._data = data
-        self._position = start
-        self._end = end
-
-    def take(self, size: int) -> bytes:
-        start = self._position
-        if start + size > self._end:
-            raise MalformedPacketError("a field reaches beyond its packet")
-        self._position = start + size
-        return self._data[start : self._position]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def number(self) -> int:
-        return int.from_bytes(self.take(2), "big")
-
-    def packet_id(self) -> int:
-        value = self.number()
-        if not value:
-            raise MalformedPacketError("packet id 0")
-        return value
-
-    def binary(self) -> bytes:
-        return self.take(self.number())
-
-    def text(self) -> str:
-        return _text(self.binary())
-
-    def has_more(self) -> bool:
-        return self._position < self._end
-
-    def finish(self) -> None:
-        if self.has_more():
-            raise MalformedPacketError("bytes behind the last field")
-
-
-def _text(raw: bytes) -> str:
-    try:
-        value = raw.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedPacketError("a string that is not UTF-8") from error
-    if _FORBIDDEN.search(value):
-        raise MalformedPacketError("a control character in a string")
-    return value
-
-
-def _decode_connect(reader: _Reader) -> Connect:
+def _decode_connect(reader: Reader) -> Connect:
     _check_protocol(reader)
     flags = reader.byte()
     if flags & 0x01 or flags & 0x18 == 0x18:
@@ -332,7 +274,7 @@ def _decode_connect(reader: _Reader) -> Connect:
     return Connect(client_id, bool(flags & 0x02), keep_alive, will, username, password)
 
 
-def _check_protocol(reader: _Reader) -> None:
+def _check_protocol(reader: Reader) -> None:
     """An unknown version may lay out the rest differently, so nothing behind it is looked at."""
     name, level = reader.binary(), reader.byte()
     if name == b"MQTT" and level == 4:
@@ -342,12 +284,12 @@ def _check_protocol(reader: _Reader) -> None:
     raise MalformedPacketError("not MQTT")
 
 
-def _decode_will(reader: _Reader, flags: int) -> Will:
+def _decode_will(reader: Reader, flags: int) -> Will:
     topic = read_topic(reader.binary())
     return Will(topic, reader.binary(), flags >> 3 & 3, bool(flags & 0x20))
 
 
-def _decode_connack(reader: _Reader) -> Connack:
+def _decode_connack(reader: Reader) -> Connack:
     present, code = reader.byte(), reader.byte()
     if present > 1:
         raise MalformedPacketError("CONNACK flags that do not exist")
@@ -360,41 +302,34 @@ def _decode_publish(first: int, data: bytes, start: int, end: int) -> Publish:
     return Publish(read_topic(raw), payload, qos, bool(first & 0x01), is_duplicate, packet_id)
 
 
-def _decode_acknowledge(kind: int, reader: _Reader) -> Acknowledge:
+def _decode_acknowledge(kind: int, reader: Reader) -> Acknowledge:
     return Acknowledge(kind, reader.packet_id())
 
 
-def _decode_subscribe(reader: _Reader) -> Subscribe:
+def _decode_subscribe(reader: Reader) -> Subscribe:
     packet_id = reader.packet_id()
-    filters: list[tuple[str, int]] = []
-    while reader.has_more() or not filters:
-        filters.append((reader.text(), reader.byte()))
-        if filters[-1][1] > 2:
-            raise MalformedPacketError("a subscription with an unknown QoS")
-    return Subscribe(packet_id, tuple(filters))
+    filters = reader.rest(lambda: (reader.text(), reader.byte()))
+    if not filters or any(qos > 2 for _, qos in filters):
+        raise MalformedPacketError("a SUBSCRIBE without a filter, or with an unknown QoS")
+    return Subscribe(packet_id, filters)
 
 
-def _decode_suback(reader: _Reader) -> Suback:
-    packet_id = reader.packet_id()
-    codes = []
-    while reader.has_more():
-        codes.append(reader.byte())
-    return Suback(packet_id, tuple(codes))
+def _decode_suback(reader: Reader) -> Suback:
+    return Suback(reader.packet_id(), reader.rest(reader.byte))
 
 
-def _decode_unsubscribe(reader: _Reader) -> Unsubscribe:
-    packet_id = reader.packet_id()
-    filters: list[str] = []
-    while reader.has_more() or not filters:
-        filters.append(reader.text())
-    return Unsubscribe(packet_id, tuple(filters))
+def _decode_unsubscribe(reader: Reader) -> Unsubscribe:
+    packet_id, filters = reader.packet_id(), reader.rest(reader.text)
+    if not filters:
+        raise MalformedPacketError("an UNSUBSCRIBE without a filter")
+    return Unsubscribe(packet_id, filters)
 
 
-def _decode_plain(kind: int, _: _Reader) -> Plain:
+def _decode_plain(kind: int, _: Reader) -> Plain:
     return Plain(kind)
 
 
-_DECODERS: Final[dict[int, Callable[[_Reader], Packet]]] = {
+_DECODERS: Final[dict[int, Callable[[Reader], Packet]]] = {
     CONNECT: _decode_connect,
     CONNACK: _decode_connack,
     SUBSCRIBE: _decode_subscribe,

@@ -10,8 +10,9 @@ from typing import Final
 
 from broker.access import CompiledRole, Identity
 from broker.counters import Counters
+from broker.fields import MalformedPacketError
 from broker.messages import Message
-from broker.packets import SUBSCRIPTION_REFUSED, MalformedPacketError, Will, read_topic, text
+from broker.packets import SUBSCRIPTION_REFUSED, Will, read_topic, text
 from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
 from broker.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter

@@ -2,7 +2,7 @@
 
 Every node sees the requests on every node's broker. Exactly one of them acts: the hot node on a
 switchover, the named node on a promotion, and the broker's own node on everything else and when
-nobody else can. A request that the broker keeps (retained) is refused and cleared.
+nobody else can. A request that the broker keeps (retained) is refused and cleared by that one.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,8 @@ from edge.wire import Payload, Request, Topics, decode_request, encode
 COMMANDS = ("switchover", "promote", "pause", "resume", "state", "history", "ping")
 # The latest moment for which a switchover can be ordered, seconds from now.
 SCHEDULE_MAX = 7 * 24 * 3600.0
+# How long the echo of our own clearing may take, seconds.
+CLEARING_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,15 @@ class Desk:
         self._open: dict[int, Asked] = {}
         self._tickets = 0
         self._checking: dict[Path, dict[str, bool]] = {}
+        self._cleared: list[tuple[str, str]] = []
 
     def take(self, link: Path, message: Message) -> None:
         """A message on a request topic. One that we asked for again shows what is retained."""
         command = message.topic.rsplit("/", 1)[-1]
-        checked = self._checking.get(link)
         if message.retained:
-            if checked is not None and command in checked:
-                checked[command] = True
-            elif link.link.broker == self._me and message.payload:
-                self._refuse_retained(Asked(link, Request(command, {})))
+            self._take_retained(link, command, message)
             return
-        if not message.payload and command not in COMMANDS:
+        if not message.payload and self._is_our_clearing(link, command):
             return
         request = decode_request(command, message.payload)
         if isinstance(request, str):
@@ -81,6 +80,23 @@ class Desk:
                 self._answer(bad, error=RequestError("bad_request", request))
         elif self._is_ours(link.link.broker, request):
             self._check_retained(Asked(link, request))
+
+    def _take_retained(self, link: Path, command: str, message: Message) -> None:
+        """Either the answer to our own question, or what we found when we subscribed."""
+        checked = self._checking.get(link, {})
+        request = decode_request(command, message.payload)
+        if command in checked:
+            checked[command] = True
+        elif isinstance(request, str) or self._is_ours(link.link.broker, request):
+            self._refuse_retained(Asked(link, Request(command, {})))
+
+    def _is_our_clearing(self, link: Path, command: str) -> bool:
+        """The empty message with which we cleared a request comes back like a request."""
+        topic = (link.link.broker, command)
+        if topic not in self._cleared:
+            return False
+        self._cleared.remove(topic)
+        return True
 
     def answer(self, answer: Answer) -> None:
         """The core's word on an order."""
@@ -127,9 +143,16 @@ class Desk:
 
     def _refuse_retained(self, asked: Asked) -> None:
         topic = self._topics.request(asked.request.command)
+        cleared = (asked.link.link.broker, asked.request.command)
+        self._cleared.append(cleared)
+        self._office.later(CLEARING_TIMEOUT, partial(self._forget_clearing, cleared))
         asked.link.publish(Message(topic, b"", retained=True))
         text = "a request must not be retained: it would come again after every restart; cleared"
         self._answer(asked, error=RequestError("retained", text))
+
+    def _forget_clearing(self, cleared: tuple[str, str]) -> None:
+        if cleared in self._cleared:
+            self._cleared.remove(cleared)
 
     def _act(self, asked: Asked) -> None:
         try:

@@ -175,24 +175,25 @@ def everybody_was_seen(state: State) -> bool:
 def why_faulty(state: State) -> str:
     """Empty, or why this node does not belong: its file or its secret disagrees with the group's.
 
-    A hot node stays hot: it is the group. Without a hot node the file that most living nodes
-    hold is the group's; with a tie nobody becomes hot, and everybody says why.
+    A hot node stays hot: its file is the group's, also after it has died. Where nobody was hot
+    yet, it is the file that most living nodes hold; with a tie nobody becomes hot.
     """
     if state.is_hot:
         return ""
     refusing = _refusing_betters(state)
     if refusing:
         return f"the broker of {', '.join(refusing)} refuses this node's secret"
+    if state.last_hot is not None:
+        return _difference(state, [peer for peer in state.peers if peer.name == state.last_hot])
     living = [peer for peer in state.peers if peer.config and peer_lives(state, peer)]
-    hot = hot_peer(state)
-    if hot is not None:
-        differs = hot.config not in {"", state.config}
-        return f"its configuration differs from that of {hot.name}, which is hot" * differs
     votes = Counter([state.config, *(peer.config for peer in living)])
-    if votes[state.config] * 2 > votes.total():
-        return ""
-    names = sorted(peer.name for peer in living if peer.config != state.config)
-    return f"its configuration differs from that of {', '.join(names)}"
+    is_common = votes[state.config] * 2 > votes.total()
+    return "" if is_common else _difference(state, living)
+
+
+def _difference(state: State, others: list[Peer]) -> str:
+    names = sorted(peer.name for peer in others if peer.config not in {"", state.config})
+    return f"its configuration differs from that of {', '.join(names)}" if names else ""
 
 
 def _refusing_betters(state: State) -> list[str]:

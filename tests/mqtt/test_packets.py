@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import packets
+from broker.fields import MalformedPacketError
 from broker.messages import Message
 from broker.packets import (
     Acknowledge,
     Connect,
-    MalformedPacketError,
     Packet,
     Plain,
     Publish,

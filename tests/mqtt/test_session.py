@@ -31,14 +31,17 @@ def acknowledge_all(peer: Peer) -> list[Publish]:
     found: list[Publish] = []
     while got := peer.got():
         for each in got:
-            if isinstance(each, Publish):
-                found.append(each)
-                if each.qos:
-                    kind = packets.PUBACK if each.qos == 1 else packets.PUBREC
-                    peer.send(Acknowledge(kind, each.packet_id))
-            elif isinstance(each, Acknowledge) and each.kind == packets.PUBREL:
-                peer.send(Acknowledge(packets.PUBCOMP, each.packet_id))
+            _answer(peer, each)
+        found += [each for each in got if isinstance(each, Publish)]
     return found
+
+
+def _answer(peer: Peer, packet: packets.Packet) -> None:
+    match packet:
+        case Publish(qos=1 | 2 as qos, packet_id=packet_id):
+            peer.send(Acknowledge(packets.PUBACK if qos == 1 else packets.PUBREC, packet_id))
+        case Acknowledge(packets.PUBREL, packet_id):
+            peer.send(Acknowledge(packets.PUBCOMP, packet_id))
 
 
 @pytest.mark.parametrize("published", [0, 1, 2])
