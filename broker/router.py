@@ -17,8 +17,8 @@ from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
 from broker.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter
 
-# More than any turn.
-CROWDED_WORK: Final = 1000
+# A tenth of a turn is left to a publisher that fills a crowded queue.
+CROWDED_WORK: Final = 9
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
 # Topics whose subscribers are remembered; when full, all are forgotten and looked up again.
@@ -151,10 +151,9 @@ class Router:
     ) -> int:
         """A client's message. How much work it was, in deliveries; -1 if its role may not.
 
-        Filling a crowded queue counts as much work: the publisher's turn is over, and the reader
-        gets a turn before the next message. So a fast publisher goes at the pace of a reader that
-        reads, and a reader that does not can hardly slow it. Raises MalformedPacketError for what
-        is no topic.
+        Filling a crowded queue counts as more work, so that the reader gets more turns: a fast
+        publisher goes at the pace of a reader that reads, and one that does not hardly slows it.
+        Raises MalformedPacketError for what is no topic.
         """
         route = self._routes.get(raw_topic)
         if route is None:
