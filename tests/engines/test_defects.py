@@ -17,5 +17,12 @@ def test_each_known_defect_has_its_test(name: EngineName) -> None:
         assert "\n" not in defect.sentence
 
 
+@pytest.mark.parametrize("name", list(EngineName))
+def test_each_known_defect_is_in_the_handbook(name: EngineName) -> None:
+    handbook = (Path(__file__).parents[2] / "docs" / "broker.md").read_text()
+    for defect in known_defects(name):
+        assert f"| `{name}` | {defect.sentence} |" in handbook
+
+
 def test_the_embedded_engine_has_none() -> None:
     assert known_defects(EngineName.EMBEDDED) == ()
