@@ -206,10 +206,10 @@ class Desk:
 
     def _node_argument(self, request: Request) -> str | None:
         to = request.arguments.get("to")
-        if to is not None and to not in self._members:
+        if to is not None and not (isinstance(to, str) and to in self._members):
             known = ", ".join(sorted(self._members))
             raise RequestError("unknown_node", f"{to!r} is not a node of this group: {known}")
-        return to
+        return None if to is None else str(to)
 
     def _give(self, asked: Asked, order: Order) -> None:
         """Hand an order to the core; its Answer comes back to `answer`."""

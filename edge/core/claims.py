@@ -49,14 +49,19 @@ def may_claim(state: State) -> bool:
 
 
 def _gate_at(state: State) -> float:
-    """Cold start: `wait_for_all` waits until every node was seen once, or `waiting_hot`."""
+    """Cold start: `wait_for_all` waits until every node was seen once, or `waiting_hot`.
+
+    And who has handed over leaves the target one `claim_after`, unless he is called back.
+    """
+    if state.promotion is not None or _is_called(state):
+        return -inf
     is_waiting = (
         state.group.wait_for_all
         and not state.has_joined
-        and state.promotion is None
         and not peers.everybody_was_seen(state)
     )
-    return state.started_at + state.group.timing.waiting_hot if is_waiting else -inf
+    opens_at = state.started_at + state.group.timing.waiting_hot if is_waiting else -inf
+    return max(opens_at, state.yields_until)
 
 
 def _majority_claimable_at(state: State) -> float:

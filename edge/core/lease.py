@@ -119,7 +119,7 @@ def _renew_broker(state: State, broker: str, *, term: int) -> Step:
     if state.now < renewal_due_at(state, broker):
         return state, ()
     if held_until(state, broker) > state.now:
-        view = _idle_view(state, broker)
+        view = idle_view(state, broker)
         return (state, ()) if view is None else publish(state, view, Kind.RENEW, term=term)
     at, view = claimable_view(state, broker)
     if view is None or at > state.now:
@@ -128,13 +128,17 @@ def _renew_broker(state: State, broker: str, *, term: int) -> Step:
 
 
 def renewal_due_at(state: State, broker: str) -> float:
-    """One record each heartbeat and path, so that each path's holding is renewed in turn."""
-    views = views_of(state, broker)
-    pace = state.group.timing.heartbeat / max(1, len(views))
-    return sent_at(state, broker) + pace
+    """One record each heartbeat and path, so that each path's holding is renewed in turn.
+
+    But one at a time for each broker: records on two paths would take each other's basis away.
+    A path that is silent for half a lease does not hold up the other one any longer.
+    """
+    timing, views = state.group.timing, views_of(state, broker)
+    waits = [view.outstanding.sent_at + timing.lease / 2 for view in views if view.outstanding]
+    return max(sent_at(state, broker) + timing.heartbeat / max(1, len(views)), *waits, -inf)
 
 
-def _idle_view(state: State, broker: str) -> View | None:
+def idle_view(state: State, broker: str) -> View | None:
     """The path whose holding ends first and that awaits no echo; None if all are busy."""
     idle = [
         view

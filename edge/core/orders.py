@@ -69,7 +69,7 @@ def duty_stopped(state: State, term: int) -> Step:
     state = replace(
         claims.end_tenure(state),
         handover=replace(handover, released_at=state.now),
-        claims_not_before=state.now + state.group.timing.claim_after,
+        yields_until=state.now + state.group.timing.claim_after,
     )
     return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
 

@@ -143,6 +143,7 @@ class State:
     is_forced: bool = False
     is_leaving: bool = False
     claims_not_before: float = -inf
+    yields_until: float = -inf
     stalled_at: float = -inf
     reference_until: float = -inf
     last_hot: str | None = None

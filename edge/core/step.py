@@ -36,7 +36,6 @@ from edge.core.state import (
     State,
     View,
     view_of,
-    views_of,
     with_term,
     with_view,
     without_view,
@@ -307,6 +306,5 @@ def _renewal_at(state: State, broker: str) -> float:
     """When this broker gets its next record, or infinity while an echo is awaited."""
     due = lease.renewal_due_at(state, broker)
     if lease.held_until(state, broker) > state.now:
-        is_busy = all(view.outstanding is not None for view in views_of(state, broker))
-        return inf if is_busy else due
+        return inf if lease.idle_view(state, broker) is None else due
     return max(due, lease.claimable_view(state, broker)[0])
