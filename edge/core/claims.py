@@ -56,9 +56,7 @@ def _gate_at(state: State) -> float:
     if state.promotion is not None or _is_called(state):
         return -inf
     is_waiting = (
-        state.group.wait_for_all
-        and not state.has_joined
-        and not peers.everybody_was_seen(state)
+        state.group.wait_for_all and not state.has_joined and not peers.everybody_was_seen(state)
     )
     opens_at = state.started_at + state.group.timing.waiting_hot if is_waiting else -inf
     return max(opens_at, state.yields_until)
@@ -88,12 +86,15 @@ def _alone_at(state: State) -> float:
 
 
 def begin(state: State) -> Step:
-    """Start an attempt: a new term, a claim on every broker that can be claimed now."""
+    """Start an attempt: a new term, a claim on every broker that can be claimed now.
+
+    What an earlier tenure still holds does not count: a majority must have seen the new term.
+    """
     origin, noticed_at, reason = _cause(state)
     times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
     is_alone = times[state.group.quorum - 1] > state.now
     is_forced = is_alone and state.promotion is not None and state.promotion.force
-    state = with_term(state, state.term + 1)
+    state = with_term(lease.forget(state), state.term + 1)
     attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)
     state = replace(state, attempt=attempt, is_forced=is_forced)
     return lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))

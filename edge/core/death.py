@@ -8,8 +8,8 @@ from edge.core.state import State, View, views_of
 
 def freed_at(state: State, view: View) -> float:
     """Rule 3 of *Claiming*: the holder is dead and `fence_delay` has passed, or infinity."""
-    if view.holder is None or view.holder.node == state.me.name:
-        return inf
+    if view.holder is None or view.holder.is_assumed or view.holder.node == state.me.name:
+        return inf  # somebody else may hold what a snapshot or a gap made us assume
     died_at = dead_since(state, view.holder.node)
     return inf if died_at is None else died_at + state.group.timing.fence_delay
 
@@ -19,6 +19,7 @@ def dead_since(state: State, node: str) -> float | None:
 
     Within one `fence_delay` a majority of the brokers published its will, and its own broker
     published it too or our link there is lost. One reset connection therefore proves nothing.
+    A sign of life after the wills, on any broker, says that they tell of sessions long replaced.
     """
     if not state.group.trust_will:
         return None
@@ -29,7 +30,17 @@ def dead_since(state: State, node: str) -> float | None:
     }
     if node not in wills and views_of(state, node):
         return None
-    return _majority_at(sorted(wills.values()), state.group.quorum, state.group.timing.fence_delay)
+    window = state.group.timing.fence_delay
+    died_at = _majority_at(sorted(wills.values()), state.group.quorum, window)
+    return None if died_at is None or _lived_after(state, node, died_at) else died_at
+
+
+def _lived_after(state: State, node: str, instant: float) -> bool:
+    return any(
+        each.node == node and each.willed_at is None and each.heard_at > instant
+        for view in state.views
+        for each in view.presences
+    )
 
 
 def _willed_by(state: State, broker: str, node: str) -> float | None:

@@ -72,19 +72,24 @@ def claimable_at(state: State, view: View) -> float:
 
 
 def _silent_at(state: State, view: View) -> float:
-    """Rule 1: no record of another node since `claim_after`, and subscribed for as long."""
-    return max(view.heard_other_at, view.subscribed_at) + state.group.timing.claim_after
+    """Rule 1: no record of another node since `claim_after`, and subscribed for as long.
+
+    What was heard over any path counts: a path that went deaf is not a silent register.
+    """
+    heard = (each.heard_other_at for each in views_of(state, view.link.broker))
+    return max(view.subscribed_at, *heard) + state.group.timing.claim_after
 
 
 def _freed_at(state: State, view: View) -> float:
     """Rule 2: the tail is an effective release, to us or to anybody.
 
-    A session that is younger than `claim_after` does not use this rule: somebody could replay an
-    old release before the living holder's next record has been heard.
+    A session that is younger than `claim_after`, or had a gap since, does not use this rule:
+    somebody could replay an old release before the living holder's next record has been heard.
     """
     if not view.is_free or view.free_for not in {None, state.me.name}:
         return inf
-    is_settled = view.freed_at >= view.subscribed_at + state.group.timing.claim_after
+    unsure_at = max(view.subscribed_at, view.gap_at)
+    is_settled = view.freed_at >= unsure_at + state.group.timing.claim_after
     return view.freed_at if is_settled else inf
 
 
@@ -161,6 +166,12 @@ def drop(state: State) -> State:
     """Stop counting on anything that is held; say nothing."""
     views = (replace(view, held_until=-inf) for view in state.views)
     return replace(state, views=tuple(views), is_forced=False)
+
+
+def forget(state: State) -> State:
+    """Count on nothing from before, not on what is held and not on what is under way."""
+    views = (replace(view, outstanding=None) for view in state.views)
+    return drop(replace(state, views=tuple(views)))
 
 
 def _is_ours(state: State, broker: str) -> bool:

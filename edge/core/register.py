@@ -69,7 +69,7 @@ def with_record(
     """The view after `record`. In every case but a duplicate it is the new tail."""
     if retained and view.tail is None:
         return _with_snapshot(view, record, me=me, now=now), Verdict.INEFFECTIVE
-    verdict = judge(view, record)
+    verdict = Verdict.DUPLICATE if retained else judge(view, record)
     match verdict:
         case Verdict.DUPLICATE:
             return view, verdict
@@ -78,7 +78,7 @@ def with_record(
             view = _with_effective(view, record, until, now)
         case Verdict.GAP:
             holder = Holder(record.id.node, record.id.session, is_assumed=True)
-            view = replace(view, holder=holder, is_free=False, held_until=-inf)
+            view = replace(view, holder=holder, is_free=False, held_until=-inf, gap_at=now)
         case Verdict.INEFFECTIVE:
             view = replace(view, is_free=False)
     return _heard_record(view, record, me=me, now=now), verdict

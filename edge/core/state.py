@@ -46,6 +46,7 @@ class View:
     is_free: bool = False
     free_for: str | None = None
     freed_at: float = -inf
+    gap_at: float = -inf
     heard_other_at: float = -inf
     held_until: float = -inf
     outstanding: Outstanding | None = None
