@@ -257,6 +257,7 @@ class Connection:
         router = self._router
         codes = tuple(router.subscribe(session, each, qos) for each, qos in packet.filters)
         self._answer(packets.encode(Suback(packet.packet_id, codes)))
+        session.begin_snapshots()
         refused = [
             topic_filter
             for (topic_filter, _), code in zip(packet.filters, codes, strict=True)

@@ -22,6 +22,8 @@ ROOM: Final = 256 * 1024
 URGENT_EXTRA: Final = 5
 # Steps of one pump: a client with a long queue must not hold up the others.
 PUMP_STEPS: Final = 200
+# Steps of snapshots that follow a SUBACK within the same turn.
+STEPS_AT_ONCE: Final = 40
 
 
 class Link(Protocol):
@@ -105,8 +107,8 @@ class Session:
 
     __slots__ = (
         "_counters", "_is_paused", "_link", "_next_id", "_normal", "_room",
-        "_snapshots", "_urgent", "_window", "client_id", "identity", "inflight", "is_clean",
-        "is_open", "missed_bytes", "received", "subscriptions",
+        "_snapshots", "_steps_at_once", "_urgent", "_window", "client_id", "identity", "inflight",
+        "is_clean", "is_open", "missed_bytes", "received", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +126,7 @@ class Session:
         self._link: Link | None = None
         self._is_paused = False
         self._room = 0
+        self._steps_at_once = STEPS_AT_ONCE
         self._next_id = 0
         self._window = limits.inflight
         self._urgent = Lane(limits, counters)
@@ -173,6 +176,15 @@ class Session:
         if self._link:
             self._link.wake()
 
+    def begin_snapshots(self) -> None:
+        """Let the first retained messages follow their SUBACK at once, a few per turn.
+
+        Whoever subscribes twice in a row then knows with the second SUBACK that what is retained
+        under the first filter has been handed out, as with other brokers.
+        """
+        if self._link is not None and not self._is_paused:
+            self._steps_at_once = self._pump_snapshots(self._steps_at_once)
+
     def drop_snapshot(self, topic_filter: str) -> None:
         self._snapshots.pop(topic_filter, None)
 
@@ -217,6 +229,7 @@ class Session:
         To be called after what was written before has been handed to the socket.
         """
         self._room = ROOM
+        self._steps_at_once = STEPS_AT_ONCE
         if self._link is None or self._is_paused:
             return False
         steps = self._pump_snapshots(PUMP_STEPS)

@@ -69,16 +69,16 @@ class Role:
 class Limits:
     """Bounds that keep one client from hurting the others. Sizes in bytes, times in seconds."""
 
-    packet_size: int = 1024 * 1024          # a larger packet closes its connection
+    packet_size: int = 1024 * 1024  # a larger packet closes its connection
     connections: int = 1000
-    connect_timeout: float = 5.0            # from accept to a whole CONNECT
-    queue_messages: int = 1000              # per session: waiting for an offline or slow client
-    queue_bytes: int = 8 * 1024 * 1024      # per session, the same
-    send_buffer: int = 4 * 1024 * 1024      # per connection: a client that does not read is cut off
-    inflight: int = 20                      # QoS 1 and 2 deliveries that await an acknowledgement
+    connect_timeout: float = 5.0  # from accept to a whole CONNECT
+    queue_messages: int = 1000  # per session: waiting for an offline or slow client
+    queue_bytes: int = 8 * 1024 * 1024  # per session, the same
+    send_buffer: int = 4 * 1024 * 1024  # per connection: a client that does not read is cut off
+    inflight: int = 20  # QoS 1 and 2 deliveries that await an acknowledgement
     retained_messages: int = 100_000
-    subscriptions: int = 1000               # per session
-    sessions: int = 10_000                  # kept for clients that are away; the oldest goes first
+    subscriptions: int = 1000  # per session
+    sessions: int = 10_000  # kept for clients that are away; the oldest goes first
     topic_levels: int = 64
 
 
