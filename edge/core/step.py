@@ -113,8 +113,17 @@ def _begin_if_due(state: State) -> Step:
     return claims.begin(state) if state.now >= claims.due_at(state) else (state, ())
 
 
-def _renew_if_hot(state: State) -> Step:
-    return (state, ()) if state.tenure is None else lease.renew(state, state.tenure.term)
+def _hold(state: State) -> Step:
+    """A hot node renews and claims what it lacks; so does an attempt, because the brokers fell
+    silent one after the other and the first ones may be those that died."""
+    term = _term_at_stake(state)
+    return (state, ()) if term is None else lease.renew(state, term)
+
+
+def _term_at_stake(state: State) -> int | None:
+    if state.tenure is not None:
+        return state.tenure.term
+    return None if state.attempt is None else state.attempt.term
 
 
 def _give_up_deaf_links(state: State) -> Step:
@@ -147,7 +156,7 @@ RULES = (
     orders.preempt,
     lease.seed,
     _begin_if_due,
-    _renew_if_hot,
+    _hold,
     _beat,
 )
 
@@ -298,6 +307,7 @@ def _wakeup_at(state: State) -> float:
         instants.append(state.attempt.started_at + timing.claim_timeout)
     if state.tenure is not None:
         instants += [lease.lease_until(state), orders.preempt_at(state)]
+    if _term_at_stake(state) is not None:
         instants += [_renewal_at(state, each) for each in state.group.brokers]
     return max(min(instants), state.now)
 
