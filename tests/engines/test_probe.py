@@ -107,13 +107,23 @@ async def _talk_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def _server(port: int, serve: Serve) -> AsyncIterator[None]:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, OSError):
-            await serve(reader, writer)
-        writer.close()
+    handlers: set[asyncio.Task[None]] = set()
 
-    server = await asyncio.start_server(handle, HOST, port)
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(asyncio.IncompleteReadError, OSError):
+                await serve(reader, writer)
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.create_task(handle(reader, writer)))
+
+    server = await asyncio.start_server(accept, HOST, port)
     try:
         yield
     finally:
         server.close()
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
