@@ -43,7 +43,10 @@ class Run:
 
     @property
     def published_after(self) -> float:
-        """What the survivor's own account does not hold: its word on the way to the observer."""
+        """What the survivor's own account does not hold: its word on the way to the observer.
+
+        Below zero where the survivor counts a silence: its last word was heard before the fault.
+        """
         return self.seconds - self.steps.get("total_ms", math.nan) / 1000
 
 
