@@ -124,8 +124,7 @@ class Agent:
     def link_lost(self, link: Link) -> None:
         self.tell(LinkLost(link))
 
-    def link_denied(self, link: Link, reason: str) -> None:
-        log.warning("%s: its broker refuses this node: %s", link.broker, reason)
+    def link_denied(self, link: Link) -> None:
         self.tell(LinkDenied(link))
 
     def received(self, link: Link, message: Message) -> None:

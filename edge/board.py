@@ -14,7 +14,15 @@ from edge.core.model import Link, Phase, Role
 from edge.core.state import State
 from edge.journal import now_text
 from edge.ports import Message, Path
-from edge.views import ALERTS, Picture, alerts, is_redundant, outlook, take_picture
+from edge.views import (
+    ALERTS,
+    Picture,
+    alerts,
+    changes,
+    is_redundant,
+    outlook,
+    take_picture,
+)
 from edge.wire import Key, Payload, Topics, encode, heartbeat_payload, seal
 
 
@@ -73,12 +81,20 @@ class Board:
         picture = take_picture(state)
         if picture != self._picture or self._has_new_words:
             self._has_new_words = False
+            self._tell_changes(self._picture, picture)
             was_hot = self._picture is not None and self._picture.hot == self._identity.node
             if self._picture is None or picture.hot != self._picture.hot:
                 self._previous_hot = self._picture.hot if self._picture else None
             self._picture = picture
             became_hot = picture.hot == self._identity.node and not was_hot
             self._show_changes(state, everything_to_foreign=became_hot)
+
+    def _tell_changes(self, before: Picture | None, after: Picture) -> None:
+        """Nodes that came or went, and alerts that began, as events."""
+        if before is None:
+            return
+        for payload in changes(before, after):
+            self.event({**payload, "at": now_text()})
 
     def alert(self, name: str, sentence: str | None, state: State) -> None:
         """Raise or withdraw an alert that is not the group's but this machine's."""

@@ -1,6 +1,7 @@
 """`edge check`: the file, this machine, the references and the witnesses; findings with cures."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable
 
 from rich.console import Console
@@ -131,7 +132,7 @@ async def _reach(what: str, host: str, port: int, level: Level, cure: str) -> Fi
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except OSError as error:  # a timeout is one, too
-        reason = error.strerror or "no answer"
+        reason = os.strerror(error.errno) if error.errno else "no answer"
         return Finding(level, f"{what} at {host}:{port} is not reachable ({reason})", cure)
     return Finding(Level.OK, f"{what} at {host}:{port} is reachable")
 

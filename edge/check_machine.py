@@ -15,6 +15,7 @@ from broker.settings import EngineName
 from edge.errors import SettingsError
 from edge.settings import Settings
 from edge.settings_file import read_secret
+from edge.settings_values import Policy
 
 PING_RANGE = "net.ipv4.ping_group_range"
 
@@ -43,7 +44,7 @@ def machine_findings(settings: Settings, name: str) -> Iterable[Finding]:
     if settings.broker.engine is EngineName.MOSQUITTO:
         yield _mosquitto()
     if settings.netcheck.ping:
-        yield _ping_permission()
+        yield _ping_permission(settings)
     yield _clock()
 
 
@@ -119,12 +120,13 @@ def _mosquitto() -> Finding:
     )
 
 
-def _ping_permission() -> Finding:
+def _ping_permission(settings: Settings) -> Finding:
     kinds = (socket.SOCK_DGRAM, socket.SOCK_RAW)
     if any(_may_ping(kind) for kind in kinds):
         return Finding(Level.OK, "this user may ping")
+    is_needed = settings.policy is Policy.AVAILABILITY and not settings.netcheck.tcp
     return Finding(
-        Level.PROBLEM,
+        Level.PROBLEM if is_needed else Level.WARNING,
         "this user may not ping, so the references in netcheck.ping never answer",
         f'echo "{PING_RANGE} = 0 2147483647" | sudo tee /etc/sysctl.d/50-ping.conf && '
         "sudo sysctl --system, or use netcheck.tcp",

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -159,13 +161,18 @@ def _lines_to_try(group: DemoGroup, hot: str) -> Text:
     at_other = f"-h 127.0.0.1 -p {group.port(other)}"
     topics = Topics(GROUP)
     return Text(
-        "\nTry these in another terminal; a killed node is started again after "
-        f"{RESTART_DELAY:.0f} s, Ctrl-C ends everything.\n"
+        "\nTry these in another terminal (mosquitto_... is in the package mosquitto-clients).\n"
+        f"A killed node is started again after {RESTART_DELAY:.0f} s. Ctrl-C ends everything.\n"
         f"  mosquitto_sub {at_other} -v -t {topics.hot} -t {topics.event}\n"
         f"  kill -9 {group.processes[hot].pid}    # {hot}: {other} takes over\n"
         f"  mosquitto_pub {at_other} -t {topics.request('switchover')} -m {other}\n"
-        f"  edge status --config {group.file}\n"
+        f"  {_typed_command()} status --config {group.file}\n"
     )
+
+
+def _typed_command() -> str:
+    """How this program was called, if the bare name would not be found."""
+    return "edge" if shutil.which("edge") else sys.argv[0]
 
 
 def _as_group(group: DemoGroup, first: str | None, console: Console) -> Group:

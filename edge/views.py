@@ -190,6 +190,26 @@ def alerts(picture: Picture) -> dict[str, str]:
     return found
 
 
+def changes(before: Picture, after: Picture) -> list[dict[str, str]]:
+    """What the event topic says about the difference: who came, who went, what is alarming."""
+    was_here = {each.name: is_here(each.role) for each in before.nodes}
+    found = [
+        {"event": "joined" if is_here(each.role) else "lost", "node": each.name, "role": each.role}
+        for each in after.nodes
+        if was_here.get(each.name) != is_here(each.role)
+    ]
+    standing = alerts(before)
+    return found + [
+        {"event": "alert", "alert": name, "reason": sentence}
+        for name, sentence in alerts(after).items()
+        if name not in standing
+    ]
+
+
+def is_here(role: Role) -> bool:
+    return role not in {Role.LOST, Role.STOPPED}
+
+
 # Every id that may stand, so that one left by an earlier writer of the same broker is cleared.
 ALERTS = (
     "no_hot",

@@ -4,9 +4,9 @@
 
 VENV="${VENV:-$PWD/.venv}"
 
-# Prints the newest Python that will do.
+# Prints a Python that will do: the system's own, for which there is python3-venv, else a newer one.
 find_python() {
-    for candidate in python3.13 python3.12 python3.11 python3; do
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
@@ -25,14 +25,15 @@ make_venv() {
     if [ -e "$stamp" ]; then
         return
     fi
-    if [ ! -x "$VENV/bin/python" ]; then
+    # What an interrupted attempt left behind has no pip.
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python="${PYTHON:-$(find_python)}"
         [ -n "$python" ] || give_up \
             "Python 3.11 or newer is missing; install it: sudo apt install python3 python3-venv"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || give_up \
             "Python's venv is missing; install it: sudo apt install python3-venv"
         echo "edge: making a virtual environment in $VENV" >&2
-        "$python" -m venv "$VENV"
+        "$python" -m venv --clear "$VENV"
     fi
     echo "edge: installing, this takes a minute the first time" >&2
     wanted="."

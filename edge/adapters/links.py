@@ -48,7 +48,7 @@ class Handlers:
     up: Callable[[Link, str], None]
     subscribed: Callable[[Link], None]
     lost: Callable[[Link], None]
-    denied: Callable[[Link, str], None]
+    denied: Callable[[Link], None]
     received: Callable[[Link, Message], None]
 
 
@@ -189,7 +189,7 @@ class MqttLink:
         self._report(reason)
         self._ended.set()
         if is_denied:
-            self.handlers.denied(self.link, reason)
+            self.handlers.denied(self.link)
         elif self.session is not None:
             self.handlers.lost(self.link)
 

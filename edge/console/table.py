@@ -42,13 +42,16 @@ def group_table(group: str, members: Sequence[str], view: GroupView, asked: str)
 
 
 def history_table(entries: Sequence[Mapping[str, object]]) -> Table:
-    """The role changes, oldest first, with their reason and the measured times."""
+    """The role changes, oldest first, with their reason and the measured times in ms."""
     at = Column("at", no_wrap=True)
-    found = Table(at, "event", "from", "to", "term", "reason", "total ms", "of that", box=None)
+    words = ("event", "from", "to", "term", "reason")
+    times = ("total_ms", "detect_ms", "elect_ms", "duty_ms")
+    heads = (each.removesuffix("_ms") for each in times)
+    found = Table(at, *words, *heads, box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for each in entries:
         cells = [_clock(text(each, "at"), with_date=True)]
-        cells += [text(each, key) for key in ("event", "from", "to", "term", "reason")]
-        found.add_row(*cells, _number(each, "total_ms"), _measured(each))
+        cells += [text(each, key) for key in words]
+        found.add_row(*cells, *(_number(each, key) for key in times))
     return found
 
 

@@ -18,6 +18,8 @@ def with_word(state: State, event: PeerSeen) -> State:
     peer = peer_of(state, event.node)
     if peer is None or (peer.boot == event.boot and event.version <= peer.version):
         return _with_life(state, event)
+    if peer.has_stopped and peer.boot == event.boot:
+        return state  # said before the good-bye, come over a slower path
     if event.retained and peer_lives(state, peer):
         return state
     fresh = replace(
