@@ -43,11 +43,11 @@ def group_table(group: str, members: Sequence[str], view: GroupView, asked: str)
 
 def history_table(entries: Sequence[Mapping[str, object]]) -> Table:
     """The role changes, oldest first, with their reason and the measured times in ms."""
-    at = Column("at", no_wrap=True)
     words = ("event", "from", "to", "term", "reason")
     times = ("total_ms", "detect_ms", "elect_ms", "duty_ms")
-    heads = (each.removesuffix("_ms") for each in times)
-    found = Table(at, *words, *heads, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    heads = ("at", *words, *(each.removesuffix("_ms") for each in times))
+    columns = (Column(each, no_wrap=True) for each in heads)
+    found = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for each in entries:
         cells = [_clock(text(each, "at"), with_date=True)]
         cells += [text(each, key) for key in words]
@@ -117,7 +117,7 @@ def _clock(stamp: str, *, with_date: bool = False) -> str:
         local = datetime.fromisoformat(stamp).astimezone()
     except ValueError:
         return stamp
-    return local.strftime("%Y-%m-%d %H:%M:%S" if with_date else "%H:%M:%S")
+    return local.strftime("%m-%d %H:%M:%S" if with_date else "%H:%M:%S")
 
 
 def _number(source: Mapping[str, object], key: str) -> str:
