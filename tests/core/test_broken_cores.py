@@ -1,0 +1,76 @@
+"""The tests of the tests: cores with one broken rule, each of which a world must catch."""
+
+from math import inf
+
+import pytest
+
+from edge.core import claims, death, lease, register
+from edge.core import step as turns
+from edge.core.model import Kind, Record, Timing
+from edge.core.register import Verdict
+from edge.core.state import State, View, views_of
+from tests.core.faults import trouble
+from tests.core.world import World, draw_plan
+
+SEEDS = 60
+LEASES = 25.0
+
+judge = register.judge
+holding_until = register._holding_until
+
+
+def assert_caught() -> None:
+    """Some world must notice, by its own checks or by the core's invariants."""
+    for seed in range(SEEDS):
+        try:
+            trouble(World(draw_plan(seed)), LEASES)
+        except AssertionError:
+            return
+    pytest.fail(f"{SEEDS} worlds did not notice")
+
+
+def test_no_margin_for_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Timing, "claim_after", property(lambda timing: timing.lease))
+    assert_caught()
+
+
+def test_a_lease_counted_from_later_than_the_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    def later(view: View, record: Record, me: str, lease: float) -> float:
+        return holding_until(view, record, me, 1.15 * lease)
+
+    monkeypatch.setattr(register, "_holding_until", later)
+    assert_caught()
+
+
+def test_the_basis_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(view: View, record: Record) -> Verdict:
+        verdict = judge(view, record)
+        is_lost_claim = verdict is Verdict.INEFFECTIVE and record.kind is Kind.CLAIM
+        return Verdict.EFFECTIVE if is_lost_claim else verdict
+
+    monkeypatch.setattr(register, "judge", careless)
+    assert_caught()
+
+
+def test_one_will_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(state: State, node: str) -> float | None:
+        wills = (death._willed_by(state, each, node) for each in state.group.brokers)
+        return min((at for at in wills if at is not None), default=None)
+
+    monkeypatch.setattr(death, "dead_since", hasty)
+    assert_caught()
+
+
+def test_no_wait_after_the_subscription(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(state: State, view: View) -> float:
+        heard = max(each.heard_other_at for each in views_of(state, view.link.broker))
+        return state.now if heard == -inf else heard + state.group.timing.claim_after
+
+    monkeypatch.setattr(lease, "_silent_at", impatient)
+    assert_caught()
+
+
+def test_a_hot_node_that_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = tuple(each for each in turns.RULES if each is not claims.expire)
+    monkeypatch.setattr(turns, "RULES", rules)
+    assert_caught()
