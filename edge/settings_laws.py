@@ -5,6 +5,7 @@ value, what is wrong and what would be right.
 """
 
 import ipaddress
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,20 @@ def _heartbeat_fits_the_lease(settings: "Settings") -> Refusal | None:
     )
 
 
+def _keepalive_outlasts_the_lease(settings: "Settings") -> Refusal | None:
+    """The will of a node that has only gone silent must not come before its lease is over."""
+    timing = settings.timing
+    claim_after = 1.1 * timing.lease + 0.02
+    if 1.5 * timing.keepalive > claim_after:
+        return None
+    return Refusal(
+        ("timing", "keepalive"),
+        timing.keepalive,
+        f"lets brokers publish a silent node's will before its lease ({timing.lease:g} s) is over; "
+        f"at least {math.floor(claim_after / 1.5) + 1}",
+    )
+
+
 def _netcheck_interval_is_shorter(settings: "Settings") -> Refusal | None:
     netcheck = settings.netcheck
     if netcheck.interval < netcheck.timeout:
@@ -211,6 +226,7 @@ LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _addresses_are_unique,
     _policy_fits_the_number_of_brokers,
     _heartbeat_fits_the_lease,
+    _keepalive_outlasts_the_lease,
     _netcheck_interval_is_shorter,
     _availability_has_a_reference,
     _availability_stops_within_the_lease,

@@ -177,7 +177,7 @@ class Timing(Table):
     lease: Seconds = 1.0
     fence_delay: Seconds = 0.1
     stagger: Seconds = 0.15
-    keepalive: WholeSeconds = 5
+    keepalive: WholeSeconds = 3
     election: Seconds = 7.0
     waiting_hot: Seconds = 10.0
     waiting_ready_hot: Seconds = 120.0
@@ -187,8 +187,8 @@ class Timing(Table):
 
 PROFILES: dict[Profile, dict[str, float]] = {
     Profile.NORMAL: {},
-    Profile.FAST: {"heartbeat": 0.06, "lease": 0.25, "fence_delay": 0.05, "stagger": 0.05},
-    Profile.SAFE: {"heartbeat": 1.25, "lease": 5.0, "fence_delay": 0.1, "stagger": 0.5},
+    Profile.FAST: {"heartbeat": 0.06, "lease": 0.25, "fence_delay": 0.05, "stagger": 0.05, "keepalive": 2},
+    Profile.SAFE: {"heartbeat": 1.25, "lease": 5.0, "stagger": 0.5, "keepalive": 5},
 }
 
 

@@ -55,6 +55,7 @@ TABLES = [
     ("[timing]\nheartbeat = 0.26\n", "timing.heartbeat = 0.26: "),
     ("[timing]\nlease = 0\n", "timing.lease = 0: "),
     ("[timing]\nkeepalive = 1.5\n", "timing.keepalive = 1.5: "),
+    ("[timing]\nlease = 4.1\n", "timing.keepalive = 3: "),
     ("[netcheck]\ninterval = 3.0\n", "netcheck.interval = 3.0: "),
     ('[netcheck]\ntcp = ["192.168.2.1"]\n', 'netcheck.tcp.#1 = "192.168.2.1": '),
     ('[netcheck]\nping = ["192.168.2.1:53"]\n', 'netcheck.ping.#1 = "192.168.2.1:53": '),
