@@ -187,7 +187,13 @@ class Timing(Table):
 
 PROFILES: dict[Profile, dict[str, float]] = {
     Profile.NORMAL: {},
-    Profile.FAST: {"heartbeat": 0.06, "lease": 0.25, "fence_delay": 0.05, "stagger": 0.05, "keepalive": 2},
+    Profile.FAST: {
+        "heartbeat": 0.06,
+        "lease": 0.25,
+        "fence_delay": 0.05,
+        "stagger": 0.05,
+        "keepalive": 2,
+    },
     Profile.SAFE: {"heartbeat": 1.25, "lease": 5.0, "stagger": 0.5, "keepalive": 5},
 }
 
