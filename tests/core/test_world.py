@@ -11,7 +11,7 @@ from tests.core.faults import run
 from tests.core.world import World, draw_plan
 
 FIRST = int(os.environ.get("EDGE_WORLD_FIRST", "0"))
-SEEDS = int(os.environ.get("EDGE_WORLD_SEEDS", "24"))
+SEEDS = int(os.environ.get("EDGE_WORLD_SEEDS", "12"))
 LEASES = 12.0
 
 
