@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.broker_load import HOST, Job, Result
-from broker.engine import Engine, create_engine
+from broker.engine import Engine
+from broker.engines import create_engine
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule
 
 ROUNDS, SECONDS = 3, 3.0

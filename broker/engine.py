@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from broker.settings import BrokerSettings, EngineName
+from broker.settings import EngineName
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
@@ -43,24 +43,6 @@ class Defect:
     id: str
     sentence: str
     shows_always: bool = True
-
-
-def create_engine(name: EngineName, settings: BrokerSettings) -> Engine:
-    """A new engine, not started. Raises EngineError for settings that it cannot honour."""
-    # Imported here because these modules import this one, and because only one of them is needed.
-    match name:
-        case EngineName.EMBEDDED:
-            from broker.embedded_engine import EmbeddedEngine  # noqa: PLC0415
-
-            return EmbeddedEngine(settings)
-        case EngineName.MOSQUITTO:
-            from broker.mosquitto_engine import MosquittoEngine  # noqa: PLC0415
-
-            return MosquittoEngine(settings)
-        case EngineName.AMQTT:
-            from broker.amqtt_engine import AmqttEngine  # noqa: PLC0415
-
-            return AmqttEngine(settings)
 
 
 async def supervise(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from broker.engine import Engine, EngineError, create_engine, supervise
+from broker.engine import Engine, EngineError, supervise
+from broker.engines import create_engine
 from broker.settings import BrokerSettings
 from edge.access import broker_settings
 from edge.adapters.history import History

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from broker.child import Child, bound_to_parent
 from broker.client import Client, Login, Message
-from broker.engine import Engine, create_engine
+from broker.engine import Engine
+from broker.engines import create_engine
 from broker.mosquitto_engine import find_binary
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule
 

@@ -14,7 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from broker.access import hash_password
-from broker.engine import Engine, create_engine
+from broker.engine import Engine
+from broker.engines import create_engine
 from broker.ports import require_free_ports
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule, User
 from edge.adapters.mqtt import (
