@@ -35,28 +35,34 @@ from edge.core.events import (
     LinkLost,
     LinkUp,
     PeerSeen,
+    StrangerSeen,
     Subscribed,
     WillSeen,
     Woke,
 )
-from edge.core.model import Kind, Link, Record, Saved
+from edge.core.model import Kind, Link, Record, RecordId, Role, Saved
 from edge.core.state import State
 from edge.core.step import step
+from edge.errors import OperatorError
 from edge.journal import event_payload, now_text
 from edge.ports import Message, Path
-from edge.requests import Desk, Office
+from edge.requests import COMMANDS, Desk, Office
+from edge.twin import NOBODY, must_leave, sign_of, with_sign
 from edge.wire import Decoder, Key, Payload, Rejected, Topics, record_payload, seal
 
 log = logging.getLogger("edge")
 
 # How often the sum of rejected messages may change its alert, seconds.
 REJECTED_REPORT_INTERVAL = 10.0
+# How often the log tells of refusals of one kind, seconds.
+REFUSAL_LOG_INTERVAL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What the agent works with; made by `edge.app`."""
 
+    boot: str
     key: Key
     topics: Topics
     decoder: Decoder
@@ -82,7 +88,13 @@ class Agent:
         self._disk_problem: str | None = None
         self._rejected: Counter[str] = Counter()
         self._rejected_shown_at = -inf
+        self._refusals: dict[tuple[str, str], float] = {}
+        self._withheld: dict[Link, RecordId] = {}
+        self._beats = 0
+        self._twin = NOBODY
+        self._twin_word: tuple[str, int] = ("", -1)
         self._hot_shown: tuple[str | None, int] = (None, -1)
+        self._hot_before: tuple[str | None, int] = (None, -1)
         self.left: asyncio.Future[None] = self._loop.create_future()
         office = Office(
             state=lambda: self._state,
@@ -130,8 +142,7 @@ class Agent:
     def received(self, link: Link, message: Message) -> None:
         """A message of a subscribed topic: a request, or somebody's word."""
         if message.topic.startswith(self._tools.topics.request("")):
-            if self._is_first_path(link):
-                self._desk.take(self._links[link], message)
+            self._take_request(link, message)
             return
         event = self._tools.decoder.decode(
             link, message.topic, message.payload, retained=message.retained
@@ -139,8 +150,17 @@ class Agent:
         if isinstance(event, Rejected):
             self._reject(link, event)
             return
+        if isinstance(event, StrangerSeen):
+            self._reject(link, Rejected("bad_mac", message.topic))
         self._listen(link, event, message.payload)
+        self._watch_for_twin(link, event)
         self.tell(event)
+
+    def _take_request(self, link: Link, message: Message) -> None:
+        if self._is_first_path(link):
+            rejected = self._desk.take(self._links[link], message)
+            if rejected is not None:
+                self._reject(link, rejected)
 
     def alert(self, name: str, sentence: str | None) -> None:
         self._tools.board.alert(name, sentence, self._state)
@@ -156,9 +176,36 @@ class Agent:
 
     def _listen(self, link: Link, event: Event, payload: bytes) -> None:
         """What the core does not need but people do, and the repair of our own state."""
-        if isinstance(event, PeerSeen) and event.node != self._state.me.name:
+        me = self._state.me.name
+        if isinstance(event, PeerSeen) and event.node != me:
+            if event.retained and event.role is Role.HOT and not self._state.has_joined:
+                self._hot_before = (event.node, event.term)  # it is history, not news
             self._tools.board.heard(event.node, orjson.loads(payload))
-        if isinstance(event, WillSeen) and event.node == self._state.me.name:
+        if isinstance(event, WillSeen) and event.node == me:
+            self._tools.board.repeat_word(link)
+
+    def _watch_for_twin(self, link: Link, event: Event) -> None:
+        """Another machine under our name: of two that live, one ends, and says why."""
+        me, timing = self._state.me.name, self._state.group.timing
+        sign = sign_of(event, me, self._tools.boot)
+        if sign is None:
+            return
+        now = self._loop.time()
+        self._twin = with_sign(self._twin, sign, now, timing)
+        self._contradict_twin(link, event)
+        if not self._twin.is_proven(now, timing):
+            return
+        is_hot = self._state.is_hot
+        sentence = f"Another machine runs under the name {me}, seen on the broker of {link.broker}"
+        self.alert("same_name", f"{sentence}; end one of them.")
+        leaves = must_leave(self._twin, is_hot=is_hot, boot=self._tools.boot, beats=self._beats)
+        if leaves and not self.left.done():
+            self.left.set_exception(OperatorError(f"{sentence}; give each node a name of its own"))
+
+    def _contradict_twin(self, link: Link, event: Event) -> None:
+        """Our own state again over the twin's, once for each of its words: it does the same."""
+        if isinstance(event, PeerSeen) and (event.boot, event.version) != self._twin_word:
+            self._twin_word = (event.boot, event.version)
             self._tools.board.repeat_word(link)
 
     def _reject(self, link: Link, rejected: Rejected) -> None:
@@ -168,7 +215,7 @@ class Agent:
         kind = f"{rejected.cause} on {link.broker}"
         self._rejected[kind] += 1
         if self._rejected[kind] == 1:
-            log.warning("ignored a message (%s) on topic %s", kind, rejected.topic[:120])
+            log.warning("ignored a message (%s) on topic %r", kind, rejected.topic[:120])
         now = self._loop.time()
         if now - self._rejected_shown_at > REJECTED_REPORT_INTERVAL:
             self._rejected_shown_at = now
@@ -201,8 +248,7 @@ class Agent:
             case Beat():
                 self._beat()
             case Reconnect(link):
-                log.warning("%s: a record did not come back; reconnecting", link.broker)
-                self._links[link].give_up()
+                self._links[link].give_up("a record did not come back")
             case StartDuty(term):
                 self._inbox.append(DutyStarted(term))
             case StopDuty(term):
@@ -228,16 +274,29 @@ class Agent:
             self.alert("disk", problem)
 
     def _publish(self, link: Link, record: Record) -> None:
-        if record.kind is Kind.CLAIM and self._disk_problem is not None:
-            self._persist(self._state.saved)
-            if self._disk_problem is not None:
-                return
+        if self._must_withhold(link, record):
+            return
         topic = self._tools.topics.lease
         payload = seal(self._tools.key, link.broker, topic, record_payload(record))
         self._links[link].publish(Message(topic, payload, retained=True))
 
+    def _must_withhold(self, link: Link, record: Record) -> bool:
+        """No claim goes out whose term is not on disk, nor the release of one that did not: a
+        record that follows one which nobody has seen would only make the others wait."""
+        if record.kind is Kind.CLAIM and self._disk_problem is not None:
+            self._persist(self._state.saved)
+            if self._disk_problem is not None:
+                self._withheld[link] = record.id
+                return True
+        return record.basis is not None and record.basis == self._withheld.get(link)
+
     def _beat(self) -> None:
         late, self._late = self._late, 0.0
+        self._beats += 1
+        if self._disk_problem is not None:
+            self._persist(self._state.saved)
+        if not self._twin.is_proven(self._loop.time(), self._state.group.timing):
+            self.alert("same_name", None)
         self._tools.board.beat(self._state, round(late * 1000))
 
     def _report(self, report: Report) -> None:
@@ -261,15 +320,21 @@ class Agent:
         if name is None or (name, term) == self._hot_shown or not switch:
             return
         self._hot_shown = (name, term)
-        if name != self._state.me.name:
+        if name == self._state.me.name or not self._tools.remember(switch):
+            return
+        self._tools.board.show_history()
+        if self._hot_before != (name, term):
             self._tools.board.event(switch)
-            self._remember(switch)
 
     def _later(self, delay: float, call: Callable[[], None]) -> None:
         self._loop.call_later(delay, call)
 
-    def _note_refusal(self, command: str, reason: str) -> None:
-        log.info("refused %s: %s", command, reason)
+    def _note_refusal(self, command: str, code: str, reason: str) -> None:
+        kind = (command if command in COMMANDS else "", code)
+        now = self._loop.time()
+        if now - self._refusals.get(kind, -inf) > REFUSAL_LOG_INTERVAL:
+            self._refusals[kind] = now
+            log.info("refused %s: %s", command, reason)
         payload = {"event": "refused", "command": command, "reason": reason, "at": now_text()}
         self._tools.board.event(payload)
 

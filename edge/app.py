@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from edge.adapters.history import History
 from edge.adapters.links import Handlers, LinkOptions, MqttLink
 from edge.adapters.mqtt import Endpoint
 from edge.adapters.netcheck import NetworkCheck
+from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.board import Board, Identity
@@ -85,12 +87,14 @@ class _Node:
         self._secret = read_secret(settings)
         self._topics = Topics(settings.group)
         self._key = mac_key(self._secret, settings.group)
+        self._lock = lock_folder(settings.state_path(node))
         self._file = TermFile(settings.state_path(node))
         self._memory = self._file.open(secret_digest(self._secret))
         self._saved = self._memory.saved
         boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
         self._boot = boot
         self._numbers = itertools.count(1)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
 
     async def run(self) -> None:
         parts = self._make_parts()
@@ -113,12 +117,13 @@ class _Node:
 
     def _make_parts(self) -> _Parts:
         links: dict[Link, MqttLink] = {}
-        history = History(self._settings.state_path(self._name))
+        history = History(self._settings.state_path(self._name), self._writer.submit)
         identity = Identity(self._name, self._boot, version("edge-redundancy"))
         foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
         board = Board(identity, self._key, self._topics, links, foreign, history.read)
         members = frozenset(self._settings.members)
         tools = Tools(
+            boot=self._boot,
             key=self._key,
             topics=self._topics,
             decoder=Decoder(self._key, self._settings.group, members),
@@ -196,13 +201,18 @@ class _Node:
         return self._name, broker_token(self._secret, self._settings.group, self._name, broker)
 
     async def _run_broker(self, parts: _Parts, started: asyncio.Future[None]) -> None:
+        reasons: set[str] = set()
+
         def on_started() -> None:
             parts.agent.alert("broker", None)
+            reasons.clear()
             if not started.done():
                 started.set_result(None)
 
         def on_failed(reason: str) -> None:
-            log.warning("the broker ended: %s", reason)
+            if reason not in reasons:
+                reasons.add(reason)
+                log.warning("the broker ended: %s", reason)
             parts.agent.alert("broker", f"The broker of {self._name} ended: {reason}")
 
         def make_engine() -> Engine:
@@ -223,8 +233,7 @@ class _Node:
     ) -> None:
         await started
         parts.agent.begin()
-        for sentence in self._settings.not_yet():
-            parts.agent.alert("not_yet", sentence)
+        parts.agent.alert("not_yet", "; ".join(self._settings.not_yet()) or None)
         for link, path in parts.links.items():
             name = f"link {link.broker}/{link.path}"
             self._link_tasks.append(group.create_task(path.run(), name=name))

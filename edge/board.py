@@ -12,7 +12,7 @@ from edge.core import peers
 from edge.core.events import HeartbeatSeen
 from edge.core.model import Link, Phase, Role
 from edge.core.state import State
-from edge.journal import now_text
+from edge.journal import now_text, readable_word
 from edge.ports import Message, Path
 from edge.views import (
     ALERTS,
@@ -24,6 +24,8 @@ from edge.views import (
     take_picture,
 )
 from edge.wire import Key, Payload, Topics, encode, heartbeat_payload, seal
+
+WITHOUT_DISK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Board:
 
     def heard(self, node: str, word: Payload) -> None:
         """A node's own words, for the details that only people need."""
-        self._words[node] = word
+        self._words[node] = readable_word(word)
         self._has_new_words = True
 
     def update(self, state: State) -> None:
@@ -153,8 +155,8 @@ class Board:
         """The hot node, its term, and how it became hot in its own words, if they are known."""
         name = self._picture.hot if self._picture else None
         word = self._word if name == self._identity.node else self._words.get(name or "", {})
-        switch = word.get("switch") or {}
-        return name, int(switch.get("term", 0)), switch
+        switch: Payload = word.get("switch", {})
+        return name, switch.get("term", 0), switch
 
     def describe(self, state: State) -> Payload:
         """The `state` topic's payload."""
@@ -170,7 +172,7 @@ class Board:
             "previous": hot_word.get("switch", {}).get("from") or self._previous_hot,
             "policy": state.group.policy,
             "votes": {"held": picture.votes, "needed": picture.needed, "of": picture.of},
-            "redundant": is_redundant(picture),
+            "redundant": is_redundant(picture) and not self._is_no_heir(state),
             "paused": picture.is_paused,
             "outlook": outlook(picture, state.group.policy),
             "nodes": {each.name: self._node(each.name, picture) for each in picture.nodes},
@@ -205,7 +207,7 @@ class Board:
             "term": state.tenure.term if state.tenure else state.term,
             "boot": self._identity.boot,
             "priority": state.me.priority,
-            "service_level": peers.service_level(state),
+            "service_level": self._service_level(state),
             "synchronised": state.saved.was_synchronised,
             "duty": "none",
             "paused": state.pause.is_on,
@@ -222,6 +224,14 @@ class Board:
         self._word = {**word, "since": self._since, "seq": self._sequence}
         for link in self._live_links():
             self._publish_word(link)
+
+    def _service_level(self, state: State) -> int:
+        level = peers.service_level(state)
+        return min(level, WITHOUT_DISK) if self._is_no_heir(state) else level
+
+    def _is_no_heir(self, state: State) -> bool:
+        """Without its disk this node does not claim."""
+        return "disk" in self._extra_alerts and not state.is_hot
 
     def _publish_word(self, link: Path) -> None:
         if self._word and link.session is not None:

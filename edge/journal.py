@@ -32,5 +32,20 @@ def event_payload(report: Report) -> Payload:
     }
 
 
+def as_change(value: object) -> Payload:
+    """A change of the hot role as `event_payload` makes it, or an empty one if it is not that."""
+    if not isinstance(value, dict) or not isinstance(value.get("term"), int):
+        return {}
+    is_flat = all(each is None or isinstance(each, str | int | float) for each in value.values())
+    return value if is_flat else {}
+
+
+def readable_word(word: Payload) -> Payload:
+    """What people are shown of another node's state: only values of the right type."""
+    texts = {key: word[key] for key in ("phase", "reason", "version", "since") if key in word}
+    kept: Payload = {key: value for key, value in texts.items() if isinstance(value, str)}
+    return {**kept, "term": word["term"], "switch": as_change(word.get("switch"))}
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)

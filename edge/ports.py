@@ -34,7 +34,7 @@ class Path(Protocol):
     def publish(self, message: Message) -> None:
         """Send if the path is up. Whoever needs certainty looks for the echo."""
 
-    def give_up(self) -> None:
+    def give_up(self, reason: str) -> None:
         """Drop this connection and make a new one."""
 
     def ask_again(self, topic_filter: str, then: Callable[[], None]) -> None:

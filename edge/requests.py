@@ -5,8 +5,10 @@ switchover, the named node on a promotion, and the broker's own node on everythi
 nobody else can. A request that the broker keeps (retained) is refused and cleared by that one.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,13 +17,20 @@ from edge.core.effects import Answer
 from edge.core.events import Order, Ordered, PauseOrder, PromoteOrder, SwitchoverOrder
 from edge.core.state import State
 from edge.ports import Message, Path
-from edge.wire import Payload, Request, Topics, decode_request, encode
+from edge.wire import Payload, Rejected, Request, Topics, decode_request, encode
 
 COMMANDS = ("switchover", "promote", "pause", "resume", "state", "history", "ping")
 # The latest moment for which a switchover can be ordered, seconds from now.
 SCHEDULE_MAX = 7 * 24 * 3600.0
-# How long the echo of our own clearing may take, seconds.
+# How many switchovers may wait for their moment.
+SCHEDULED_MAX = 10
+# How many requests may wait for their broker to say what it retains. More are refused.
+CHECKS_MAX = 50
+# How long the echo of a clearing may take, seconds.
 CLEARING_TIMEOUT = 3.0
+# What a command may look like: a response goes out under the same word.
+COMMAND = re.compile(r"[a-z_]{1,32}")
+SHOWN_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,17 @@ class Asked:
 
     link: Path
     request: Request
+    is_answered: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Check:
+    """A question to a broker, valid for one session: does it keep requests of this command?"""
+
+    link: Path
+    session: str | None
+    command: str
+    is_retained: bool = False
 
 
 class RequestError(Exception):
@@ -49,7 +69,7 @@ class Office:
     later: Callable[[float, Callable[[], None]], None]
     describe: Callable[[], Payload]
     history: Callable[[], list[Payload]]
-    refused: Callable[[str, str], None]
+    refused: Callable[[str, str, str], None]
 
 
 class Desk:
@@ -62,46 +82,76 @@ class Desk:
         self._office = office
         self._open: dict[int, Asked] = {}
         self._tickets = 0
-        self._checking: dict[Path, dict[str, bool]] = {}
-        self._cleared: list[tuple[str, str]] = []
+        self._scheduled = 0
+        self._checks: list[Check] = []
+        self._clearings: Counter[tuple[str, str]] = Counter()
 
-    def take(self, link: Path, message: Message) -> None:
+    def take(self, link: Path, message: Message) -> Rejected | None:
         """A message on a request topic. One that we asked for again shows what is retained."""
-        command = message.topic.rsplit("/", 1)[-1]
+        command = message.topic.removeprefix(self._topics.request(""))
+        if not COMMAND.fullmatch(command):
+            return Rejected("unknown_command", message.topic)
         if message.retained:
             self._take_retained(link, command, message)
-            return
-        if not message.payload and self._is_our_clearing(link, command):
-            return
+        elif message.payload or not self._is_clearing(link, command):
+            self._take_live(link, command, message)
+        return None
+
+    def _take_live(self, link: Path, command: str, message: Message) -> None:
         request = decode_request(command, message.payload)
+        is_owner = link.link.broker == self._me
         if isinstance(request, str):
-            if link.link.broker == self._me:
+            if is_owner:
                 bad = Asked(link, Request(command, {}))
                 self._answer(bad, error=RequestError("bad_request", request))
         elif self._is_ours(link.link.broker, request):
             self._check_retained(Asked(link, request))
+        elif is_owner:
+            self._expect_clearing(link, command)
 
     def _take_retained(self, link: Path, command: str, message: Message) -> None:
-        """Either the answer to our own question, or what we found when we subscribed."""
-        checked = self._checking.get(link, {})
+        """Either the answer to our own questions, or what we found when we subscribed."""
+        found = [each for each in self._checks if (each.link, each.command) == (link, command)]
+        asking = [each for each in found if each.session == link.session]
+        for check in asking:
+            check.is_retained = True
+        if asking:
+            return
         request = decode_request(command, message.payload)
-        if command in checked:
-            checked[command] = True
-        elif isinstance(request, str) or self._is_ours(link.link.broker, request):
+        is_owner = link.link.broker == self._me
+        if is_owner if isinstance(request, str) else self._is_ours(link.link.broker, request):
             self._refuse_retained(Asked(link, Request(command, {})))
+        elif is_owner:
+            self._expect_clearing(link, command)
 
-    def _is_our_clearing(self, link: Path, command: str) -> bool:
-        """The empty message with which we cleared a request comes back like a request."""
+    def _expect_clearing(self, link: Path, command: str) -> None:
+        """The empty message that clears a retained request comes like a request, to everybody.
+
+        So whoever sends it, or may see it because another node answers a request on our broker,
+        lets one empty message pass for a while.
+        """
         topic = (link.link.broker, command)
-        if topic not in self._cleared:
-            return False
-        self._cleared.remove(topic)
-        return True
+        self._clearings[topic] += 1
+        self._office.later(CLEARING_TIMEOUT, partial(self._forget_clearing, topic))
+
+    def _is_clearing(self, link: Path, command: str) -> bool:
+        topic = (link.link.broker, command)
+        is_expected = self._clearings[topic] > 0
+        self._forget_clearing(topic)
+        return is_expected
+
+    def _forget_clearing(self, topic: tuple[str, str]) -> None:
+        """Also called for one that has come: at worst another one is forgotten too early."""
+        self._clearings -= Counter([topic])
 
     def answer(self, answer: Answer) -> None:
         """The core's word on an order."""
         asked = self._open.pop(answer.ticket, None)
         if asked is None:
+            return
+        if asked.is_answered:
+            if answer.code:
+                self._office.refused(asked.request.command, answer.code, answer.text)
             return
         if answer.code:
             self._answer(asked, error=RequestError(answer.code, answer.text))
@@ -129,12 +179,16 @@ class Desk:
 
     def _check_retained(self, asked: Asked) -> None:
         """A live message does not tell whether the broker keeps it: ask for what is kept."""
-        command = asked.request.command
-        checking = self._checking.setdefault(asked.link, {})
-        checking[command] = False
+        self._checks = [each for each in self._checks if each.session == each.link.session]
+        if len(self._checks) >= CHECKS_MAX:
+            self._answer(asked, error=RequestError("busy", "too many requests at once"))
+            return
+        check = Check(asked.link, asked.link.session, asked.request.command)
+        self._checks.append(check)
 
         def decide() -> None:
-            if checking.pop(command, False):
+            self._checks.remove(check)
+            if check.is_retained:
                 self._refuse_retained(asked)
             else:
                 self._act(asked)
@@ -143,16 +197,10 @@ class Desk:
 
     def _refuse_retained(self, asked: Asked) -> None:
         topic = self._topics.request(asked.request.command)
-        cleared = (asked.link.link.broker, asked.request.command)
-        self._cleared.append(cleared)
-        self._office.later(CLEARING_TIMEOUT, partial(self._forget_clearing, cleared))
+        self._expect_clearing(asked.link, asked.request.command)
         asked.link.publish(Message(topic, b"", retained=True))
         text = "a request must not be retained: it would come again after every restart; cleared"
         self._answer(asked, error=RequestError("retained", text))
-
-    def _forget_clearing(self, cleared: tuple[str, str]) -> None:
-        if cleared in self._cleared:
-            self._cleared.remove(cleared)
 
     def _act(self, asked: Asked) -> None:
         try:
@@ -180,7 +228,7 @@ class Desk:
             case "promote":
                 return self._promote(asked)
         known = ", ".join(COMMANDS)
-        text = f"there is no command {asked.request.command!r}; there are {known}"
+        text = f"there is no command {asked.request.command}; there are {known}"
         raise RequestError("unknown_command", text)
 
     def _switch_over(self, asked: Asked) -> Payload | None:
@@ -191,8 +239,16 @@ class Desk:
             self._give(asked, order)
             return None
         delay = _seconds_until(at)
-        self._office.later(delay, partial(self._give, asked, order))
+        if self._scheduled >= SCHEDULED_MAX:
+            raise RequestError("busy", f"{SCHEDULED_MAX} switchovers are waiting already")
+        self._scheduled += 1
+        self._office.later(delay, partial(self._give_scheduled, asked, order))
         return {"scheduled": at}
+
+    def _give_scheduled(self, asked: Asked, order: Order) -> None:
+        """Its response went out when it was ordered; a refusal now is an event."""
+        self._scheduled -= 1
+        self._give(replace(asked, is_answered=True), order)
 
     def _promote(self, asked: Asked) -> Payload | None:
         force = asked.request.arguments.get("force", False)
@@ -206,10 +262,10 @@ class Desk:
 
     def _node_argument(self, request: Request) -> str | None:
         to = request.arguments.get("to")
-        if to is not None and not (isinstance(to, str) and to in self._members):
-            known = ", ".join(sorted(self._members))
-            raise RequestError("unknown_node", f"{to!r} is not a node of this group: {known}")
-        return None if to is None else str(to)
+        if to is None or (isinstance(to, str) and to in self._members):
+            return to
+        known = ", ".join(sorted(self._members))
+        raise RequestError("unknown_node", f"{_shown(to)} is not a node of this group: {known}")
 
     def _give(self, asked: Asked, order: Order) -> None:
         """Hand an order to the core; its Answer comes back to `answer`."""
@@ -223,24 +279,36 @@ class Desk:
         response: Payload = {"status": "ok", "data": data or {}}
         if error is not None:
             response = {"status": "error", "code": error.code, "error": str(error), "data": {}}
-            self._office.refused(asked.request.command, str(error))
+            self._office.refused(asked.request.command, error.code, str(error))
         if asked.request.transaction is not None:
             response["transaction"] = asked.request.transaction
         topic = self._topics.response(asked.request.command)
-        asked.link.publish(Message(topic, encode(response)))
+        asked.link.publish(Message(topic, _encode(response)))
+
+
+def _encode(response: Payload) -> bytes:
+    """A transaction may be any JSON; one nested so deep that it cannot be written is dropped."""
+    try:
+        return encode(response)
+    except TypeError:
+        return encode({key: value for key, value in response.items() if key != "transaction"})
+
+
+def _shown(value: object) -> str:
+    """What somebody sent, short. Only text is repeated: other values can be nested too deep."""
+    return repr(value[:SHOWN_MAX]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def _seconds_until(at: object) -> float:
     """From an ISO 8601 time of the day to a delay. The wall clock says when, it decides nothing."""
     try:
-        moment = datetime.fromisoformat(str(at))
-    except ValueError:
+        moment = datetime.fromisoformat(at if isinstance(at, str) else "")
+        moment = moment if moment.tzinfo else moment.astimezone()
+        delay = (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         raise RequestError(
-            "bad_request", f"at = {at!r} is not a time; write 2026-01-31T04:00:00Z or now"
+            "bad_request", f"at = {_shown(at)} is not a time; write 2026-01-31T04:00:00Z or now"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    delay = (moment - datetime.now(UTC)).total_seconds()
     if not 0 <= delay <= SCHEDULE_MAX:
-        raise RequestError("bad_request", f"at = {at!r} is not within the next seven days")
+        raise RequestError("bad_request", f"at = {_shown(at)} is not within the next seven days")
     return delay

@@ -221,4 +221,5 @@ ALERTS = (
     "broker",
     "disk",
     "not_yet",
+    "same_name",
 )

@@ -21,7 +21,7 @@ LAYERS = (
     ("edge", "edge.core"),
     ("edge.wire", "edge.errors"),
     ("edge.ports",),
-    ("edge.views", "edge.journal"),
+    ("edge.views", "edge.journal", "edge.twin"),
     ("edge.board", "edge.requests"),
     ("edge.agent", "edge.recorder"),
     (

@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from edge.adapters.mqtt import (
     Connected,
@@ -28,6 +29,9 @@ log = logging.getLogger("edge.link")
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
+# A connection on which something was heard this long after the subscription is a good one:
+# the next attempt comes at once, and its problems are news again. Seconds.
+SETTLED_AFTER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class MqttLink:
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _last_request: int = 0
     _heard_at: float = 0.0
-    _problem: str = ""
+    _subscribed_at: float = inf
+    _said: set[str] = field(default_factory=set)
     _retained_checks: dict[int, Callable[[], None]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -77,8 +82,8 @@ class MqttLink:
         pause = FIRST_PAUSE
         try:
             while True:
-                was_good = await self._live()
-                pause = FIRST_PAUSE if was_good else min(2 * pause, LONGEST_PAUSE)
+                await self._live()
+                pause = FIRST_PAUSE if self._has_settled else min(2 * pause, LONGEST_PAUSE)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
         finally:
             self._drop()
@@ -88,8 +93,9 @@ class MqttLink:
         if self._connection is not None and self.session is not None:
             self._connection.publish(message)
 
-    def give_up(self) -> None:
+    def give_up(self, reason: str) -> None:
         """This connection swallows messages: make a new one."""
+        self._report(reason)
         self._drop()
         self._ended.set()
 
@@ -110,12 +116,17 @@ class MqttLink:
         self._connection.subscribe(topic_filter)
         self._retained_checks[self._connection.subscribe(topic_filter)] = then
 
-    async def _live(self) -> bool:
-        """One connection, from its beginning to its end. True if it was accepted."""
+    @property
+    def _has_settled(self) -> bool:
+        return self._heard_at - self._subscribed_at > SETTLED_AFTER
+
+    async def _live(self) -> None:
+        """One connection, from its beginning to its end."""
         session = self.new_session()
         self._ended.clear()
         self._retained_checks.clear()
         self.is_subscribed = False
+        self._subscribed_at = inf
         self._connection = Connection(
             self.endpoint,
             self.client_id(session),
@@ -126,30 +137,26 @@ class MqttLink:
         )
         self._connection.open()
         await self._until_ended()
-        was_accepted = self.session is not None
         self.session = None
         self.is_subscribed = False
-        return was_accepted
 
     async def _until_ended(self) -> None:
-        """Wait for the end; a connection that has gone silent is given up."""
+        """Wait for the end; a connection that has gone silent is given up.
+
+        Connecting ends by itself: how long it takes is the name server's and TCP's business.
+        """
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         while not self._ended.is_set():
-            silence_ends_at = self._heard_at + self.options.silence_timeout
             try:
-                async with asyncio.timeout_at(silence_ends_at):
+                async with asyncio.timeout_at(self._heard_at + self.options.silence_timeout):
                     await self._ended.wait()
             except TimeoutError:
-                if loop.time() >= self._heard_at + self.options.silence_timeout:
-                    self._on_silence()
-
-    def _on_silence(self) -> None:
-        was_up = self.session is not None
-        self.give_up()
-        if was_up:
-            self._report("nothing was heard on it")
-            self.handlers.lost(self.link)
+                if self.session is None:
+                    self._heard_at = loop.time()
+                elif loop.time() >= self._heard_at + self.options.silence_timeout:
+                    self.give_up("nothing was heard on it")
+                    self.handlers.lost(self.link)
 
     def _on_event(self, session: str, event: ConnectionEvent) -> None:
         match event:
@@ -169,9 +176,8 @@ class MqttLink:
 
     def _on_connected(self, session: str) -> None:
         assert self._connection is not None, "events come from a connection"
-        self._problem = ""
         self.session = session
-        log.info("%s: connected to %s", self.link.broker, self._where())
+        self._heard_at = asyncio.get_running_loop().time()
         self.handlers.up(self.link, session)
         self._connection.subscribe(self.options.first_filter)
         self._last_request = self._connection.subscribe(*self.options.other_filters)
@@ -183,6 +189,8 @@ class MqttLink:
             check()
         elif request == self._last_request and not self.is_subscribed:
             self.is_subscribed = True
+            self._subscribed_at = self._heard_at
+            self._say(logging.INFO, "connected")
             self.handlers.subscribed(self.link)
 
     def _on_refused(self, reason: str, *, is_denied: bool) -> None:
@@ -194,10 +202,15 @@ class MqttLink:
             self.handlers.lost(self.link)
 
     def _report(self, problem: str) -> None:
-        """Each problem once, not once for every attempt."""
-        if problem != self._problem:
-            self._problem = problem
-            log.warning("%s: no connection to %s: %s", self.link.broker, self._where(), problem)
+        if self._has_settled:
+            self._said.clear()
+        self._say(logging.WARNING, f"no connection: {problem}")
+
+    def _say(self, level: int, sentence: str) -> None:
+        """Each sentence once, not once for every attempt or every short life."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            log.log(level, "%s (%s): %s", self.link.broker, self._where(), sentence)
 
     def _where(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"

@@ -9,11 +9,12 @@ id, because a session is never reused (docs/protocol.md, Members).
 import asyncio
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, error_string
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -23,6 +24,8 @@ from edge.ports import Message
 # Linux: retransmit short messages at a steady pace instead of doubling the pause each time.
 TCP_THIN_LINEAR_TIMEOUTS = 16
 MISC_INTERVAL = 0.5
+# A broker that sends a larger packet, or says that it will, is cut off: bytes.
+PACKET_MAX = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Endpoint:
     host: str
     port: int
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,25 @@ class Disconnected:
 ConnectionEvent = Connected | Refused | SubscribedTo | Received | Disconnected
 
 
+class _OversizeError(Exception):
+    """The broker announced a packet that is not worth the memory."""
+
+
+class _BoundedClient(Client):
+    """paho's client by itself would buffer a packet of any size that a broker announces."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > PACKET_MAX:
+            raise _OversizeError(f"it sent a packet of {bufsize} bytes, over {PACKET_MAX}")
+        return super()._sock_recv(bufsize)
+
+
 class Connection:
-    """One connection to one broker; every event arrives on the loop that called `open`."""
+    """One connection to one broker; every event arrives on the loop that called `open`.
+
+    paho's callbacks only note what happened. The events are handed out when paho has returned,
+    so that an error of ours is never taken for one of the broker's, and the other way round.
+    """
 
     def __init__(
         self,
@@ -87,6 +107,7 @@ class Connection:
         self._on_event = on_event
         self._keepalive = keepalive
         self._connect_timeout = connect_timeout
+        self._news: deque[ConnectionEvent] = deque()
         self._is_accepted = False
         self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
@@ -95,13 +116,15 @@ class Connection:
         self._client = self._make_client(client_id, will)
 
     def open(self) -> None:
-        """Begin to connect; `Connected` or `Refused` follows within twice the connect timeout."""
+        """Begin to connect; `Connected` or `Refused` follows when the name is resolved."""
         self._loop = asyncio.get_running_loop()
         thread = threading.Thread(target=self._connect, name="mqtt-connect", daemon=True)
         thread.start()
 
     def subscribe(self, *filters: str) -> int:
         """Ask for `filters` at QoS 1; `SubscribedTo` with the returned number follows."""
+        if self._is_over:
+            return 0
         _, request = self._client.subscribe([(each, 1) for each in filters])
         self._flush()
         return request or 0
@@ -126,7 +149,7 @@ class Connection:
         self._end()
 
     def _make_client(self, client_id: str, will: Message | None) -> Client:
-        client = Client(
+        client = _BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv311,
@@ -140,7 +163,6 @@ class Connection:
         if will is not None:
             client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retained)
         client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_socket_close = self._on_socket_close
@@ -151,49 +173,61 @@ class Connection:
         try:
             self._client.connect(self._endpoint.host, self._endpoint.port, self._keepalive)
             problem = None
-        except (OSError, ValueError) as error:
-            problem = str(error) or type(error).__name__
+        except OSError as error:
+            problem = _words(error)
+        except ValueError as error:  # a name that cannot be one
+            problem = str(error)
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
             self._loop.call_soon_threadsafe(self._attach, problem)
 
     def _attach(self, problem: str | None) -> None:
-        if problem is not None:
-            self._refuse(problem)
-            return
         sock = self._client.socket()
-        if self._is_over or not isinstance(sock, socket.socket):
-            self._end()
-            return
-        _tune(sock)
-        self._socket = sock
-        self._loop.add_reader(sock, self._on_readable)
-        self._timer = self._loop.call_later(self._connect_timeout, self._check_accepted)
+        if self._is_over:
+            self._client.disconnect()  # given up meanwhile; no will for a session that never was
+            if isinstance(sock, socket.socket):
+                sock.close()
+        elif not isinstance(sock, socket.socket):
+            self._lose(problem or "it closes connections at once")
+            self._deliver()
+        else:
+            _tune(sock)
+            self._socket = sock
+            self._loop.add_reader(sock, self._on_readable)
+            self._timer = self._loop.call_later(self._connect_timeout, self._check_accepted)
 
     def _check_accepted(self) -> None:
         if not self._is_accepted:
-            self._refuse("it accepts TCP connections but does not answer as an MQTT broker")
+            self._lose("it accepts TCP connections but does not answer as an MQTT broker")
         elif self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._flush()
             self._timer = self._loop.call_later(MISC_INTERVAL, self._check_accepted)
         else:
             self._lose("keep-alive expired")
+        self._deliver()
 
     def _on_readable(self) -> None:
-        code = self._client.loop_read()
-        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._lose(str(code))
-        self._flush()
+        try:
+            code = self._client.loop_read()
+        except _OversizeError as error:
+            self._lose(str(error))
+        except Exception as error:  # noqa: BLE001  only paho runs here: it met what is not MQTT
+            self._lose(f"it sent what is not MQTT ({type(error).__name__})")
+        else:
+            if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._lose(error_string(code))
+            self._flush()
+        self._deliver()
 
     def _flush(self) -> None:
         """Write what waits; let the loop call again if the socket is full."""
-        if self._socket is None or self._is_over:
+        if self._is_over:
             return
-        if self._client.want_write():
-            code = self._client.loop_write()
-            if code not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN}:
-                self._lose(str(code))
-                return
-        self._watch_writable(self._client.want_write())
+        if self._socket is not None and self._client.want_write():
+            self._client.loop_write()
+        if self._socket is None:  # paho gave it up
+            self._lose("the connection was lost")
+        else:
+            self._watch_writable(self._client.want_write())
 
     def _watch_writable(self, is_wanted: bool) -> None:  # noqa: FBT001  mirrors want_write()
         if is_wanted == self._is_writer_set or self._socket is None:
@@ -216,20 +250,10 @@ class Connection:
             text = str(code)
             # MQTT 3.1.1 return codes 4 and 5; every other refusal is about the service
             denied = text in {"Not authorized", "Bad user name or password"}
-            self._refuse(text, authentication=denied)
+            self._finish(Refused(text, denied))
         else:
             self._is_accepted = True
             self._tell(Connected())
-
-    def _on_disconnect(
-        self,
-        _client: Client,
-        _data: object,
-        _flags: DisconnectFlags,
-        code: ReasonCode,
-        _p: Properties | None,
-    ) -> None:
-        self._lose(str(code))
 
     def _on_subscribe(
         self,
@@ -240,31 +264,41 @@ class Connection:
         _p: Properties | None,
     ) -> None:
         if any(code.is_failure for code in codes):
-            self._refuse("the broker refused a subscription", authentication=True)
+            self._finish(Refused("the broker refused a subscription", authentication=True))
         else:
             self._tell(SubscribedTo(request))
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self._tell(
-            Received(Message(message.topic, bytes(message.payload), message.retain, message.qos))
-        )
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # nobody's
+        self._tell(Received(Message(topic, bytes(message.payload), message.retain, message.qos)))
 
     def _tell(self, event: ConnectionEvent) -> None:
         if not self._is_over:
-            self._on_event(event)
-
-    def _refuse(self, reason: str, *, authentication: bool = False) -> None:
-        self._finish(Refused(reason, authentication))
+            self._news.append(event)
 
     def _lose(self, reason: str) -> None:
-        self._finish(Disconnected(reason) if self._is_accepted else Refused(reason, False))  # noqa: FBT003
+        refused = Refused(reason, authentication=False)
+        self._finish(Disconnected(reason) if self._is_accepted else refused)
 
     def _finish(self, event: ConnectionEvent) -> None:
+        """The last event. Whoever is sending just now learns of it a moment later."""
         if not self._is_over:
-            self._end()
-            self._on_event(event)
+            self._shut()
+            self._news.append(event)
+            self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        while self._news:
+            self._on_event(self._news.popleft())
 
     def _end(self) -> None:
+        self._shut()
+        self._news.clear()
+
+    def _shut(self) -> None:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -282,6 +316,11 @@ class Connection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket = None
+
+
+def _words(error: OSError) -> str:
+    """What the system calls this error, without its number."""
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _tune(sock: socket.socket) -> None:

@@ -8,8 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.adapters.state_folder import unusable
 from edge.core.model import Pause, Saved
 from edge.errors import OperatorError
+
+COUNT_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,7 @@ class TermFile:
             memory = self._read(secret_digest)
             self.write(memory)
         except OSError as error:
-            raise OperatorError(
-                f"{self._path}: {error.strerror}; make state_dir writable for this user"
-            ) from None
+            raise unusable(self._path, error) from None
         return memory
 
     def write(self, memory: Memory) -> None:
@@ -61,17 +62,24 @@ class TermFile:
             counter, is_on = raw["pause"]
             is_known = raw["secret_digest"] == secret_digest
             saved = Saved(
-                term=int(raw["term"]),
-                pause=Pause(int(counter), bool(is_on)),
+                term=_count(raw["term"]),
+                pause=Pause(_count(counter), bool(is_on)),
                 secret_is_proven=bool(raw["secret_is_proven"]) and is_known,
                 was_synchronised=bool(raw["was_synchronised"]),
             )
-            return Memory(saved, int(raw["boots"]) + 1, secret_digest)
-        except (ValueError, KeyError, TypeError):
+            return Memory(saved, _count(raw["boots"]) + 1, secret_digest)
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise OperatorError(
                 f"{self._path}: the file is damaged; with the other nodes running, delete it "
                 "(the term is learnt from them)"
             ) from None
+
+
+def _count(value: object) -> int:
+    """Larger numbers than the others believe would make this node mute."""
+    if not isinstance(value, int) or not 0 <= value < COUNT_MAX:
+        raise ValueError("not a count")
+    return value
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile, write_atomically
 from edge.core.model import Pause, Saved
 from edge.errors import OperatorError
@@ -18,11 +19,7 @@ def test_a_new_node_begins_with_nothing_in_its_first_life(tmp_path: Path) -> Non
 
 
 def in_a_new_process(folder: Path, secret_digest: str = "abc") -> Memory:
-    """The lock goes with the file object, as it does with the process."""
-    file = TermFile(folder)
-    memory = file.open(secret_digest)
-    file._locked.close()
-    return memory
+    return TermFile(folder).open(secret_digest)
 
 
 def test_what_was_written_is_there_in_the_next_life(tmp_path: Path) -> None:
@@ -85,12 +82,11 @@ def test_a_folder_that_cannot_be_written_is_the_operators_mistake(tmp_path: Path
 
 
 def test_a_second_process_for_the_same_node_is_refused(tmp_path: Path) -> None:
-    first = TermFile(tmp_path)
-    first.open("abc")
+    lock = lock_folder(tmp_path)
     with pytest.raises(OperatorError, match="runs already"):
-        TermFile(tmp_path).open("abc")
-    first._locked.close()
-    in_a_new_process(tmp_path)
+        lock_folder(tmp_path)
+    os.close(lock)
+    os.close(lock_folder(tmp_path))
 
 
 def test_only_this_user_may_read_it(tmp_path: Path) -> None:
