@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from edge.core import lease
-from edge.core.effects import Effect, Publish
+from edge.core.effects import Beat, Effect, Publish
 from edge.core.events import (
     DutyStarted,
     Event,
@@ -92,6 +92,8 @@ class Lab:
         self.links: list[Link] = []
         self.sessions = 0
         self.counter = 1000
+        self.beats = 0
+        self.deaf: set[str] = set()
         self.state: State = start(me, self.group, SAME, saved or Saved(), self.now, self.jitter)
 
     # What happens to the node
@@ -103,7 +105,18 @@ class Lab:
         for effect in effects:
             if isinstance(effect, Publish) and self.echoes:
                 self.echo(effect)
+            if isinstance(effect, Beat):
+                self._echo_beat()
         return effects
+
+    def _echo_beat(self) -> None:
+        """Our own heartbeat comes back over every session that is not deaf."""
+        self.beats += 1
+        for link in self.links:
+            view = view_of(self.state, link)
+            if view is not None and link.broker not in self.deaf:
+                mine = self.state.me.name
+                self.tell(HeartbeatSeen(link, mine, view.session, "9", self.beats, SAME, Pause()))
 
     def echo(self, published: Publish) -> None:
         self.tails[published.link.broker] = published.record.id

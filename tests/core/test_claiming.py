@@ -336,3 +336,26 @@ def test_a_new_session_knows_nothing_of_the_old_one() -> None:
     lab.tell(Subscribed(Link("router")))
     lab.tell(Woke())
     assert lab.votes() == 2
+
+
+def test_a_deaf_session_is_not_a_silent_register() -> None:
+    """An isolated standby hears nobody, not even itself: it does not claim, its term stays."""
+    lab = standby_lab()
+    lab.deaf |= {"black", "router"}
+    lab.wait(10)
+    assert not lab.published(Kind.CLAIM)
+
+
+def test_an_attempt_claims_the_brokers_that_fall_silent_while_it_lasts() -> None:
+    """The first two to fall silent may be our own and the dead one, which never answers."""
+    lab = standby_lab()
+    lab.wait(0.05)
+    lab.foreign("router", term=4)
+    lab.wait(CLAIM_AFTER - 0.06)
+    lab.links = [link for link in lab.links if link.broker != "black"]
+    lab.wait(0.04)
+    assert lab.role() is Role.STANDBY
+    lab.wait(0.05)
+    assert lab.role() is Role.HOT
+    assert lab.state.tenure is not None
+    assert lab.state.tenure.term == 5

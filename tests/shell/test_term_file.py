@@ -15,26 +15,22 @@ SAVED = Saved(term=12, pause=Pause(3, is_on=True), secret_is_proven=True, was_sy
 
 
 def test_a_new_node_begins_with_nothing_in_its_first_life(tmp_path: Path) -> None:
-    assert in_a_new_process(tmp_path / "state" / "white") == Memory(Saved(), 1, "abc")
-
-
-def in_a_new_process(folder: Path, secret_digest: str = "abc") -> Memory:
-    return TermFile(folder).open(secret_digest)
+    assert TermFile(tmp_path / "state" / "white").open("abc") == Memory(Saved(), 1, "abc")
 
 
 def test_what_was_written_is_there_in_the_next_life(tmp_path: Path) -> None:
-    memory = in_a_new_process(tmp_path)
+    memory = TermFile(tmp_path).open("abc")
     TermFile(tmp_path).write(Memory(SAVED, memory.boots, "abc"))
-    assert in_a_new_process(tmp_path) == Memory(SAVED, 2, "abc")
+    assert TermFile(tmp_path).open("abc") == Memory(SAVED, 2, "abc")
 
 
 def test_each_life_has_its_own_number_even_if_nothing_was_written(tmp_path: Path) -> None:
-    assert [in_a_new_process(tmp_path).boots for _ in range(3)] == [1, 2, 3]
+    assert [TermFile(tmp_path).open("abc").boots for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_new_secret_has_not_proven_good(tmp_path: Path) -> None:
     TermFile(tmp_path).write(Memory(SAVED, 1, "abc"))
-    saved = in_a_new_process(tmp_path, "other").saved
+    saved = TermFile(tmp_path).open("other").saved
     assert not saved.secret_is_proven
     assert saved.term == 12
 
@@ -71,7 +67,7 @@ def damaged(**changes: object) -> bytes:
 def test_a_damaged_file_is_refused_with_its_cure(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "term.json").write_bytes(content)
     with pytest.raises(OperatorError, match="delete it"):
-        in_a_new_process(tmp_path)
+        TermFile(tmp_path).open("abc")
     assert (tmp_path / "term.json").read_bytes() == content
 
 
@@ -81,16 +77,8 @@ def test_a_folder_that_cannot_be_written_is_the_operators_mistake(tmp_path: Path
         TermFile(tmp_path / "file" / "white").open("abc")
 
 
-def test_a_second_process_for_the_same_node_is_refused(tmp_path: Path) -> None:
-    lock = lock_folder(tmp_path)
-    with pytest.raises(OperatorError, match="runs already"):
-        lock_folder(tmp_path)
-    os.close(lock)
-    os.close(lock_folder(tmp_path))
-
-
 def test_only_this_user_may_read_it(tmp_path: Path) -> None:
-    in_a_new_process(tmp_path)
+    TermFile(tmp_path).open("abc")
     assert (tmp_path / "term.json").stat().st_mode & 0o777 == 0o600
 
 
