@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile, write_atomically
 from edge.core.model import Pause, Saved
 from edge.errors import OperatorError
