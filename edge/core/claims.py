@@ -75,14 +75,19 @@ def _alone_at(state: State) -> float:
     """
     if state.group.policy not in {Policy.AVAILABILITY, Policy.SAFETY}:
         return inf
-    others = (each for each in state.group.brokers if each != state.me.name)
-    if any(views_of(state, each) for each in others):
+    if any(_is_reachable(state, each) for each in state.group.brokers if each != state.me.name):
         return inf
-    is_forced = state.promotion is not None and state.promotion.force
-    has_reference = state.group.policy is Policy.AVAILABILITY and state.reference_until > state.now
-    if not is_forced and not has_reference:
+    own_at = lease.claimable_view(state, state.me.name)[0]
+    if state.promotion is not None and state.promotion.force:
+        return own_at
+    if state.group.policy is Policy.SAFETY or state.reference_until <= state.now:
         return inf
-    return lease.claimable_view(state, state.me.name)[0]
+    # Whose cable has just come back meets the router before the peer: that is no proof.
+    return max(own_at, state.reference_since + state.group.timing.reconnect)
+
+
+def _is_reachable(state: State, broker: str) -> bool:
+    return any(not lease.is_deaf(state, view) for view in views_of(state, broker))
 
 
 def begin(state: State) -> Step:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 
-from edge.core import death
+from edge.core import death, register
 from edge.core.effects import Effect, Publish
 from edge.core.model import Kind, Policy, Record, RecordId
 from edge.core.state import (
@@ -64,11 +64,17 @@ def votes_held(state: State) -> int:
 
 def claimable_at(state: State, view: View) -> float:
     """The earliest instant at which rules 1 to 3 of *Claiming* allow a claim here."""
-    if not view.is_subscribed or view.outstanding is not None:
+    if not view.is_subscribed or view.outstanding is not None or is_deaf(state, view):
         return inf
     if view.tail is None:
         return inf  # an empty register is seeded first: a term must never be forgotten
     return min(_silent_at(state, view), _freed_at(state, view), death.freed_at(state, view))
+
+
+def is_deaf(state: State, view: View) -> bool:
+    """Silence proves something only on a session that lets our own heartbeats through."""
+    heard_at = max(register.heard_at(view), view.subscribed_at)
+    return state.now > heard_at + state.group.timing.deaf_after
 
 
 def _silent_at(state: State, view: View) -> float:

@@ -56,6 +56,8 @@ class Timing:
     waiting_hot: float = 10.0
     starting_to_hot: float = 120.0
     preempt_delay: float = 30.0
+    # Longer than the links take to find a peer again after a cable is back.
+    reconnect: float = 3.0
 
     @property
     def claim_after(self) -> float:
@@ -70,6 +72,11 @@ class Timing:
     def presence_interval(self) -> float:
         """How often a node shows on the heartbeat topic that it lives; well below claim_after."""
         return self.lease / 2
+
+    @property
+    def deaf_after(self) -> float:
+        """A session that brought nothing for so long, not even our own heartbeat, is deaf."""
+        return self.presence_interval + self.lease / 4
 
     @property
     def lost_after(self) -> float:

@@ -46,7 +46,7 @@ def with_heartbeat(state: State, event: HeartbeatSeen) -> State:
     """Believed as a sign of life only when it is live, which a retained one is not."""
     peer = peer_of(state, event.node)
     if peer is None:
-        return state
+        return _with_life(state, event)  # our own, come back: the session is not deaf
     is_newer = peer.boot != event.boot or event.sequence > peer.sequence
     if is_newer:
         fresh = replace(peer, config=event.config, sequence=event.sequence)
@@ -202,10 +202,10 @@ def _refusing_betters(state: State) -> list[str]:
     """Nodes that come before us and whose brokers refuse our secret, if nothing speaks for it.
 
     Two nodes that refuse each other cannot tell whose secret is wrong, but only one of them may
-    carry on, and both know which: the better one. A secret that any other member accepts, or
-    that was good before, is right.
+    carry on, and both know which: the better one. A secret that another node accepts, or that
+    was good before, is right; that a witness accepts us says nothing, it may accept anybody.
     """
-    members = {each.name: each for each in state.group.members}
+    members = {each.name: each for each in state.group.members if each.can_be_hot}
     if state.saved.secret_is_proven or state.accepted_by & members.keys() - {state.me.name}:
         return []
     ours = (state.me.priority, state.me.name)

@@ -57,6 +57,11 @@ def has_seen(view: View, record_id: RecordId) -> bool:
     return known is not None and record_id.counter <= known.counter
 
 
+def heard_at(view: View) -> float:
+    """When this session last brought anything: a word, a heartbeat, a record, also our own."""
+    return max((each.heard_at for each in view.presences), default=-inf)
+
+
 def presence_of(view: View, node: str, session: str) -> Presence | None:
     return next(
         (each for each in view.presences if each.session == session and each.node == node), None

@@ -147,6 +147,7 @@ class State:
     yields_until: float = -inf
     stalled_at: float = -inf
     reference_until: float = -inf
+    reference_since: float = inf
     last_hot: str | None = None
     last_sent: tuple[tuple[str, float], ...] = ()
     beat_at: float = -inf

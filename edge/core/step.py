@@ -252,7 +252,9 @@ def _stranger_seen(state: State, event: StrangerSeen) -> State:
 def _network_checked(state: State, event: NetworkChecked) -> State:
     if not event.is_reachable:
         return state
-    return replace(state, reference_until=state.now + state.group.timing.reference_timeout)
+    since = state.now if state.reference_until <= state.now else state.reference_since
+    until = state.now + state.group.timing.reference_timeout
+    return replace(state, reference_until=until, reference_since=since)
 
 
 def _with_role(state: State) -> State:
