@@ -2,9 +2,10 @@
 or unclear: mosquitto does not name the port, amqtt keeps half of its listeners open.
 """
 
+import asyncio
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from broker.engine import EngineError
 from broker.settings import Listener
@@ -14,6 +15,21 @@ def require_free_ports(listeners: Iterable[Listener]) -> None:
     """Raise EngineError with one line for the first listener that cannot be opened."""
     for each in listeners:
         _require_free_port(each)
+
+
+async def wait_for_free_ports(listeners: Sequence[Listener], patience: float) -> None:
+    """The same, but an earlier life's broker gets `patience` seconds to end."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        try:
+            require_free_ports(listeners)
+        except EngineError:
+            if loop.time() >= deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 def _require_free_port(listener: Listener) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from broker.engine import Engine, EngineError, supervise
 from broker.engines import create_engine
+from broker.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
 from edge.access import broker_settings
 from edge.adapters.history import History
@@ -43,6 +44,8 @@ log = logging.getLogger("edge")
 
 # How long a clean stop may take before the process ends anyway, seconds.
 STOP_TIMEOUT = 5.0
+# How long a broker of this node's last life may still be ending, seconds.
+PORT_PATIENCE = 2.0
 
 
 def run(settings: Settings, node: str) -> int:
@@ -218,6 +221,8 @@ class _Node:
         def make_engine() -> Engine:
             return create_engine(self._settings.broker.engine, self._broker_settings())
 
+        # After a SIGKILL the old broker needs a moment to see that its parent is gone.
+        await wait_for_free_ports(self._broker_settings().listeners, PORT_PATIENCE)
         await supervise(make_engine, on_started=on_started, on_failed=on_failed)
 
     def _broker_settings(self) -> BrokerSettings:
