@@ -25,7 +25,9 @@ def alone(group: Group, *, answers: bool) -> Lab:
     lab = Lab(group)
     for broker in group.brokers:
         lab.connect(broker, record("black", 1, None, Kind.CLAIM))
-    lab.foreign_everywhere()
+    for _ in range(round(TIMING.reconnect / 0.25) + 1):
+        reference(lab, 0.25, answers=answers)
+        lab.foreign_everywhere()
     lab.lose("black")
     reference(lab, CLAIM_AFTER - 0.01, answers=answers)
     assert not lab.published(Kind.CLAIM)
