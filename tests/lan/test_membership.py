@@ -22,18 +22,19 @@ def with_white_hot(make_group: MakeGroup) -> Group:
     return group
 
 
-def test_wrong_secret_keeps_a_node_out(make_group: MakeGroup) -> None:
-    """It cannot disturb who is hot, and the two never act at one time, whoever comes and goes."""
+def test_wrong_secret_makes_a_node_faulty_and_never_hot(make_group: MakeGroup) -> None:
+    """It cannot disturb who is hot, and it does not take over when nobody is."""
     group = with_white_hot(make_group)
     group.start_with("black", group.file, secret=secrets.token_hex(32))
-    group.wait_for(lambda: group.role("black") is not None, "black runs")
+    group.wait_for(lambda: group.role("black") == "faulty", "black says it is faulty")
     holds_for(LONG_ENOUGH, lambda: group.role("white") == "hot", "white stays", group.explain)
     group.assert_undisturbed("white")
     group.kill("white")
     group.wait_for(lambda: not group.observer.is_attached("white"), "white is gone")
+    holds_for(LONG_ENOUGH, lambda: group.role("black") != "hot", "black waits", group.explain)
     group.start("white")
-    group.wait_for(lambda: "hot" in {group.role("white"), group.role("black")}, "one is hot")
-    holds_for(LONG_ENOUGH, lambda: not group.overlaps(), "never two hot", group.explain_overlaps)
+    group.wait_hot("white")
+    assert not group.claims("black")
 
 
 def test_differing_file_makes_a_node_faulty_and_never_hot(make_group: MakeGroup) -> None:
