@@ -105,6 +105,17 @@ def begin(state: State) -> Step:
     return lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))
 
 
+def close_attempt(state: State, term: int) -> State:
+    """A foreign record with our new term, or a higher one: no further claims with that term.
+
+    Whoever was hot with the record's term must be followed by a higher one (docs/protocol.md,
+    Terms). The claims that are out had older records as their basis and may still win.
+    """
+    if state.attempt is None or term < state.attempt.term:
+        return state
+    return replace(state, attempt=replace(state.attempt, is_open=False))
+
+
 def _claim(state: State, broker: str, *, term: int) -> Step:
     at, view = lease.claimable_view(state, broker)
     if view is None or at > state.now:

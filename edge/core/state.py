@@ -98,6 +98,7 @@ class Attempt:
     origin: str | None
     noticed_at: float
     is_alone: bool
+    is_open: bool = True
 
 
 @dataclass(frozen=True, slots=True)

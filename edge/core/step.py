@@ -123,7 +123,8 @@ def _hold(state: State) -> Step:
 def _term_at_stake(state: State) -> int | None:
     if state.tenure is not None:
         return state.tenure.term
-    return None if state.attempt is None else state.attempt.term
+    attempt = state.attempt
+    return attempt.term if attempt is not None and attempt.is_open else None
 
 
 def _give_up_deaf_links(state: State) -> Step:
@@ -229,7 +230,10 @@ def _record_seen(state: State, event: RecordSeen) -> Step:
         retained=event.retained,
     )
     state = with_term(with_view(state, view), record.term)
-    if record.id.node == state.me.name or event.retained:
+    if record.id.node == state.me.name:
+        return state, ()
+    state = claims.close_attempt(state, record.term)
+    if event.retained:
         return state, ()
     state = peers.heard_record(state, record.id.node)
     state = replace(state, saved=replace(state.saved, secret_is_proven=True))

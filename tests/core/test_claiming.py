@@ -223,6 +223,32 @@ def test_an_attempt_counts_on_nothing_that_an_older_term_still_holds() -> None:
     assert state.saved.term == 2
 
 
+def late_router(term: int) -> Lab:
+    """An attempt under way with term 5; the router is released to anybody with the given term."""
+    lab = standby_lab(three_group(brokers=("white", "black", "green")))
+    lab.wait(0.2)
+    lab.foreign("green", node="green", kind=Kind.CLAIM, term=4)
+    lab.echoes = False
+    lab.wait(CLAIM_AFTER - 0.19)
+    assert {each.link.broker for each in lab.published(Kind.CLAIM)} == {"white", "black"}
+    lab.forget()
+    lab.foreign("green", Kind.CLAIM, node="green", term=term)
+    lab.foreign("green", Kind.RELEASE, node="green", term=term)
+    lab.wait(0.25)
+    return lab
+
+
+def test_an_attempt_goes_on_claiming_what_becomes_free_meanwhile() -> None:
+    claimed = late_router(term=4).published(Kind.CLAIM)
+    assert [each.link.broker for each in claimed] == ["green"]
+
+
+@pytest.mark.parametrize("term", [5, 9])
+def test_an_attempt_claims_nothing_further_where_its_term_is_no_longer_new(term: int) -> None:
+    """Whoever may have been hot with that term must be followed by a higher one."""
+    assert not late_router(term=term).published(Kind.CLAIM)
+
+
 def test_an_empty_register_is_never_claimed() -> None:
     lab = Lab()
     lab.echoes = False
