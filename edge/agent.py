@@ -114,7 +114,12 @@ class Agent:
         self.tell(Woke())
 
     def tell(self, event: Event) -> None:
-        """Take an event; it and what it brings about are done when this returns."""
+        """Take an event; it and what it brings about are done when this returns.
+
+        Nothing more is done by an agent that has left, so its good-bye is its last word.
+        """
+        if self.left.done():
+            return
         self._inbox.append(event)
         if self._is_stepping:
             return
@@ -141,6 +146,8 @@ class Agent:
 
     def received(self, link: Link, message: Message) -> None:
         """A message of a subscribed topic: a request, or somebody's word."""
+        if self.left.done():
+            return
         if message.topic.startswith(self._tools.topics.request("")):
             self._take_request(link, message)
             return

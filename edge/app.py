@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -44,6 +45,7 @@ log = logging.getLogger("edge")
 
 # How long a clean stop may take before the process ends anyway, seconds.
 STOP_TIMEOUT = 5.0
+GOOD_BYE_TIMEOUT = 0.5
 # How long a broker of this node's last life may still be ending, seconds.
 PORT_PATIENCE = 2.0
 
@@ -262,7 +264,15 @@ class _Node:
             loop.add_signal_handler(number, stop)
 
     async def _say_good_bye(self, parts: _Parts) -> None:
+        """Our own broker ends next: wait until it has passed the good-bye on."""
         parts.board.say_good_bye()
+        own = parts.links[Link(self._name)]
+        if own.is_subscribed:
+            passed_on = asyncio.Event()
+            own.ask_again(self._topics.lease, passed_on.set)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOOD_BYE_TIMEOUT):
+                    await passed_on.wait()
         for link in parts.links.values():
             link.close()
 

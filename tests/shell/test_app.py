@@ -1,0 +1,178 @@
+"""`edge run` as a process: start, stop, and the mistakes and faults that an operator meets."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.shell.ports import free_port
+from tests.shell.raw_broker import raw_broker, until
+from tests.shell.running import ALONE, Client, Members, children_of, is_alive, members
+
+UNTIL_LINES = ("Traceback", "Task exception", "never retrieved", "internal error")
+
+
+def is_clean(log: str) -> bool:
+    return not any(each in log for each in UNTIL_LINES)
+
+
+@asynccontextmanager
+async def client_of(group: Members, name: str) -> AsyncIterator[Client]:
+    """A client as soon as the broker of `name` lets it in."""
+    while True:
+        client = Client(group.ports[name])
+        with suppress(AssertionError):
+            await client.open()
+            break
+        client.close()
+        assert group.processes[name].poll() is None, group.log(name)
+        await asyncio.sleep(0.05)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@asynccontextmanager
+async def alone(folder: Path) -> AsyncIterator[tuple[Members, Client]]:
+    """One node that is a group by itself, and hot."""
+    with members(folder, ALONE) as group:
+        group.start("white")
+        async with client_of(group, "white") as client:
+            await until(lambda: client.last("hot") == b"white")
+            yield group, client
+
+
+async def refusal(group: Members, name: str = "white") -> str:
+    """The one line of a process that must end with 1."""
+    assert await group.end_of(name) == 1
+    lines = group.log(name).splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("edge: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    async with alone(tmp_path) as (group, _):
+        children = children_of(group.processes["white"].pid)
+        assert len(children) == 1
+        group.send("white", number)
+        assert await group.end_of("white") == 0
+    assert not any(is_alive(each) for each in children)
+    assert is_clean(group.log("white"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_it_starts_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    """Each at another moment from the first file that it opens to the moment when it is hot."""
+    lock = tmp_path / "state" / "RPI" / "white" / "lock"
+    with members(tmp_path, ALONE) as group:
+        for pause in (0.0, 0.02, 0.1, 0.3, 0.5):
+            lock.unlink(missing_ok=True)
+            group.start("white")
+            pid = group.processes["white"].pid
+            await until(lock.exists)
+            await asyncio.sleep(pause)
+            children = children_of(pid)
+            group.send("white", number)
+            assert await group.end_of("white") in {0, 130, -number}, group.log("white")
+            assert not any(is_alive(each) for each in children)
+        assert is_clean(group.log("white"))
+
+
+async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (group, _):
+        group.send("white", signal.SIGTERM)
+        group.send("white", signal.SIGTERM)
+        assert await group.end_of("white") == 0
+
+
+async def test_a_second_process_of_a_node_is_refused(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (group, client):
+        first = group.processes.pop("white")
+        before = (tmp_path / "state" / "RPI" / "white" / "term.json").read_bytes()
+        (tmp_path / "white.log").unlink()
+        group.start("white")
+        assert "runs already" in await refusal(group)
+        assert (tmp_path / "state" / "RPI" / "white" / "term.json").read_bytes() == before
+        assert first.poll() is None
+        assert client.last("hot") == b"white"
+        group.processes["white"] = first
+
+
+async def test_a_port_in_use(tmp_path: Path) -> None:
+    async def hold(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_broker(hold) as taken:
+        with members(tmp_path, ALONE) as group:
+            text = (tmp_path / "edge.toml").read_text()
+            text = text.replace(str(group.ports["white"]), str(taken.port))
+            (tmp_path / "edge.toml").write_text(text)
+            group.start("white")
+            assert str(taken.port) in await refusal(group)
+
+
+async def test_a_state_dir_that_is_not_ours(tmp_path: Path) -> None:
+    with members(tmp_path, ALONE) as group:
+        (tmp_path / "edge.toml").write_text(
+            (tmp_path / "edge.toml").read_text().replace(f"{tmp_path}/state", "/proc/edge")
+        )
+        group.start("white")
+        assert "make state_dir writable" in await refusal(group)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"term": 1e999}', "[" * 5000, '{"boots": "x"}'])
+async def test_a_damaged_term_file(tmp_path: Path, content: str) -> None:
+    with members(tmp_path, ALONE) as group:
+        folder = tmp_path / "state" / "RPI" / "white"
+        folder.mkdir(parents=True)
+        (folder / "term.json").write_text(content)
+        group.start("white")
+        assert "the file is damaged" in await refusal(group)
+
+
+async def test_the_broker_is_killed_again_and_again(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (group, _):
+        for _ in range(3):
+            (child,) = children_of(group.processes["white"].pid)
+            os.kill(child, signal.SIGKILL)
+            async with client_of(group, "white") as client:
+                await until(lambda client=client: client.last("hot") == b"white")  # type: ignore[misc]
+        group.send("white", signal.SIGTERM)
+        assert await group.end_of("white") == 0
+    assert is_clean(group.log("white"))
+
+
+async def test_a_disk_that_fills_up_while_it_runs(tmp_path: Path) -> None:
+    """A limit on the size of files acts like a full disk; the lease that is held goes on."""
+    async with alone(tmp_path) as (group, client):
+        pid = group.processes["white"].pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        answer = await client.ask("pause", b"")
+        assert answer["status"] == "ok"
+        await until(lambda: client.last("alert/disk") != b"")
+        assert client.last("hot") == b"white"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        await until(lambda: client.last("alert/disk") == b"")
+        group.send("white", signal.SIGTERM)
+        assert await group.end_of("white") == 0
+    assert is_clean(group.log("white"))
+
+
+async def test_an_ipv6_node(tmp_path: Path) -> None:
+    port = free_port()
+    text = ALONE.replace("127.0.0.1:{white}", f"[::1]:{port}").replace(
+        'host = "127.0.0.1"', 'host = "::1"'
+    )
+    with members(tmp_path, text) as group:
+        group.start("white")
+        await until(lambda: "elected" in group.log("white"))
+        group.send("white", signal.SIGTERM)
+        assert await group.end_of("white") == 0
