@@ -29,7 +29,7 @@ make_venv() {
     if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python="${PYTHON:-$(find_python)}"
         [ -n "$python" ] || give_up \
-            "Python 3.11 or newer is missing; install it: sudo apt install python3 python3-venv"
+            "Python 3.11 or newer is missing (Debian 12 and newer have it); install it: sudo apt install python3 python3-venv"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || give_up \
             "Python's venv is missing; install it: sudo apt install python3-venv"
         echo "edge: making a virtual environment in $VENV" >&2
