@@ -85,8 +85,8 @@ class Board:
             self._has_new_words = False
             self._tell_changes(self._picture, picture)
             was_hot = self._picture is not None and self._picture.hot == self._identity.node
-            if self._picture is None or picture.hot != self._picture.hot:
-                self._previous_hot = self._picture.hot if self._picture else None
+            if self._picture is not None and self._picture.hot not in {None, picture.hot}:
+                self._previous_hot = self._picture.hot
             self._picture = picture
             became_hot = picture.hot == self._identity.node and not was_hot
             self._show_changes(state, everything_to_foreign=became_hot)

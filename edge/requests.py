@@ -6,7 +6,7 @@ nobody else can. A request that the broker keeps (retained) is refused and clear
 """
 
 import re
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +31,9 @@ CLEARING_TIMEOUT = 3.0
 # What a command may look like: a response goes out under the same word.
 COMMAND = re.compile(r"[a-z_]{1,32}")
 SHOWN_MAX = 60
+
+# A request topic of one broker: the broker's name and the command.
+Topic = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class Desk:
         self._tickets = 0
         self._scheduled = 0
         self._checks: list[Check] = []
-        self._clearings: Counter[tuple[str, str]] = Counter()
+        self._cleared: dict[Topic, deque[object]] = {}
+        self._passing: dict[Topic, object] = {}
 
     def take(self, link: Path, message: Message) -> Rejected | None:
         """A message on a request topic. One that we asked for again shows what is retained."""
@@ -107,7 +111,7 @@ class Desk:
         elif self._is_ours(link.link.broker, request):
             self._check_retained(Asked(link, request))
         elif is_owner:
-            self._expect_clearing(link, command)
+            self._let_clearing_pass((link.link.broker, command))
 
     def _take_retained(self, link: Path, command: str, message: Message) -> None:
         """Either the answer to our own questions, or what we found when we subscribed."""
@@ -122,27 +126,34 @@ class Desk:
         if is_owner if isinstance(request, str) else self._is_ours(link.link.broker, request):
             self._refuse_retained(Asked(link, Request(command, {})))
         elif is_owner:
-            self._expect_clearing(link, command)
+            self._let_clearing_pass((link.link.broker, command))
 
-    def _expect_clearing(self, link: Path, command: str) -> None:
-        """The empty message that clears a retained request comes like a request, to everybody.
+    def _let_clearing_pass(self, topic: Topic) -> None:
+        """Another node answers a request on our broker, and clears it if it was retained.
 
-        So whoever sends it, or may see it because another node answers a request on our broker,
-        lets one empty message pass for a while.
+        The empty message that clears comes to everybody, like a request. It is none of ours.
         """
-        topic = (link.link.broker, command)
-        self._clearings[topic] += 1
-        self._office.later(CLEARING_TIMEOUT, partial(self._forget_clearing, topic))
+        token = object()
+        self._passing[topic] = token
+        self._office.later(CLEARING_TIMEOUT, partial(self._forget_passing, topic, token))
+
+    def _forget_passing(self, topic: Topic, token: object) -> None:
+        if self._passing.get(topic) is token:
+            del self._passing[topic]
+
+    def _forget_cleared(self, topic: Topic, token: object) -> None:
+        tokens = self._cleared.get(topic, deque())
+        if token in tokens:
+            tokens.remove(token)
+        if not tokens:
+            self._cleared.pop(topic, None)
 
     def _is_clearing(self, link: Path, command: str) -> bool:
         topic = (link.link.broker, command)
-        is_expected = self._clearings[topic] > 0
-        self._forget_clearing(topic)
-        return is_expected
-
-    def _forget_clearing(self, topic: tuple[str, str]) -> None:
-        """Also called for one that has come: at worst another one is forgotten too early."""
-        self._clearings -= Counter([topic])
+        if topic in self._cleared:
+            self._forget_cleared(topic, self._cleared[topic][0])
+            return True
+        return topic in self._passing
 
     def answer(self, answer: Answer) -> None:
         """The core's word on an order."""
@@ -183,7 +194,9 @@ class Desk:
         if len(self._checks) >= CHECKS_MAX:
             self._answer(asked, error=RequestError("busy", "too many requests at once"))
             return
-        check = Check(asked.link, asked.link.session, asked.request.command)
+        # What comes while our clearing is under way was there before it, and may be what it clears.
+        is_doubtful = (asked.link.link.broker, asked.request.command) in self._cleared
+        check = Check(asked.link, asked.link.session, asked.request.command, is_doubtful)
         self._checks.append(check)
 
         def decide() -> None:
@@ -197,7 +210,9 @@ class Desk:
 
     def _refuse_retained(self, asked: Asked) -> None:
         topic = self._topics.request(asked.request.command)
-        self._expect_clearing(asked.link, asked.request.command)
+        cleared, token = (asked.link.link.broker, asked.request.command), object()
+        self._cleared.setdefault(cleared, deque()).append(token)
+        self._office.later(CLEARING_TIMEOUT, partial(self._forget_cleared, cleared, token))
         asked.link.publish(Message(topic, b"", retained=True))
         text = "a request must not be retained: it would come again after every restart; cleared"
         self._answer(asked, error=RequestError("retained", text))

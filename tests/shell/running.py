@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -140,6 +139,8 @@ class Members:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, *, prefix: tuple[str, ...] = (), file: str = "edge.toml") -> None:
+        if name in self.processes:
+            self.processes[name].wait(DEADLINE)
         command = [*prefix, sys.executable, "-m", "edge", "run"]
         command += ["--config", str(self.folder / file), "--node", name]
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -202,7 +203,3 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def now() -> float:
-    return time.monotonic()
