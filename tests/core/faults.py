@@ -5,7 +5,8 @@ from functools import partial
 
 from edge.core.events import Ordered, PauseOrder, PromoteOrder, StopOrder, SwitchoverOrder
 from edge.core.model import Link
-from tests.core.world import Host, Plan, ViolationError, World
+from tests.core.plan import Host, Plan, ViolationError
+from tests.core.world import World
 
 Fault = Callable[[World], None]
 

@@ -11,7 +11,8 @@ from edge.core.register import Verdict
 from edge.core.state import State, View, views_of
 from tests.core.faults import trouble
 from tests.core.lab import hot_lab, record
-from tests.core.world import World, draw_plan
+from tests.core.plan import draw_plan
+from tests.core.world import World
 
 SEEDS = 60
 LEASES = 25.0

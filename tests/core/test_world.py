@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.core.faults import run
-from tests.core.world import World, draw_plan
+from tests.core.plan import draw_plan
 
 FIRST = int(os.environ.get("EDGE_WORLD_FIRST", "0"))
 SEEDS = int(os.environ.get("EDGE_WORLD_SEEDS", "12"))
@@ -36,5 +36,5 @@ def test_a_seed_is_a_world() -> None:
 
 def test_the_world_is_not_a_quiet_one() -> None:
     """Worlds in which nothing happens would prove nothing."""
-    worlds: list[World] = [run(draw_plan(seed), LEASES) for seed in range(6)]
+    worlds = [run(draw_plan(seed), LEASES) for seed in range(6)]
     assert sum(len(world.changes) for world in worlds) > 2 * len(worlds)
