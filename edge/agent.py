@@ -74,12 +74,20 @@ class Tools:
 
 
 class Agent:
-    """One node's agent. `links` is filled before the first event; `left` ends with a clean stop."""
+    """One node's agent. `links` and `request_links`, over which nothing but requests comes, are
+    filled before the first event; `left` ends with a clean stop."""
 
-    def __init__(self, state: State, tools: Tools, links: Mapping[Link, Path]) -> None:
+    def __init__(
+        self,
+        state: State,
+        tools: Tools,
+        links: Mapping[Link, Path],
+        request_links: Mapping[Link, Path],
+    ) -> None:
         self._state = state
         self._tools = tools
         self._links = links
+        self._request_links = request_links
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._is_stepping = False
@@ -99,6 +107,7 @@ class Agent:
         office = Office(
             state=lambda: self._state,
             order=self.tell,
+            now=self._loop.time,
             later=self._later,
             describe=lambda: tools.board.describe(self._state),
             history=tools.history,
@@ -145,11 +154,8 @@ class Agent:
         self.tell(LinkDenied(link))
 
     def received(self, link: Link, message: Message) -> None:
-        """A message of a subscribed topic: a request, or somebody's word."""
+        """A record, or somebody's word."""
         if self.left.done():
-            return
-        if message.topic.startswith(self._tools.topics.request("")):
-            self._take_request(link, message)
             return
         event = self._tools.decoder.decode(
             link, message.topic, message.payload, retained=message.retained
@@ -163,9 +169,10 @@ class Agent:
         self._watch_for_twin(link, event)
         self.tell(event)
 
-    def _take_request(self, link: Link, message: Message) -> None:
-        if self._is_first_path(link):
-            rejected = self._desk.take(self._links[link], message)
+    def requested(self, link: Link, message: Message) -> None:
+        """A message on a request topic."""
+        if self._is_first_path(link) and not self.left.done():
+            rejected = self._desk.take(self._request_links[link], message)
             if rejected is not None:
                 self._reject(link, rejected)
 
@@ -176,7 +183,7 @@ class Agent:
         """With two paths to a broker each request arrives twice; the first live path counts."""
         live = (
             each
-            for each, path in self._links.items()
+            for each, path in self._request_links.items()
             if each.broker == link.broker and path.is_subscribed
         )
         return link == min(live, default=link)

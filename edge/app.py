@@ -6,11 +6,13 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from math import inf
 
 from broker.engine import Engine, EngineError, supervise
 from broker.engines import create_engine
@@ -29,6 +31,7 @@ from edge.core.events import NetworkChecked, Ordered, StopOrder
 from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved, Timing
 from edge.core.step import start
 from edge.errors import OperatorError
+from edge.ports import Message
 from edge.settings import Settings
 from edge.settings_file import read_secret
 from edge.wire import (
@@ -81,6 +84,11 @@ class _Parts:
     agent: Agent
     board: Board
     links: dict[Link, MqttLink]
+    request_links: dict[Link, MqttLink]
+
+    @property
+    def all_links(self) -> tuple[MqttLink, ...]:
+        return (*self.links.values(), *self.request_links.values())
 
 
 class _Node:
@@ -122,6 +130,7 @@ class _Node:
 
     def _make_parts(self) -> _Parts:
         links: dict[Link, MqttLink] = {}
+        request_links: dict[Link, MqttLink] = {}
         history = History(self._settings.state_path(self._name), self._writer.submit)
         identity = Identity(self._name, self._boot, version("edge-redundancy"))
         foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
@@ -147,10 +156,11 @@ class _Node:
             loop.time(),
             0.0,
         )
-        agent = Agent(state, tools, links)
+        agent = Agent(state, tools, links, request_links)
         links.update(self._make_links(agent, board))
+        request_links.update(self._make_request_links(agent))
         self._link_tasks: list[asyncio.Task[None]] = []
-        return _Parts(agent, board, links)
+        return _Parts(agent, board, links, request_links)
 
     def _save(self, saved: Saved) -> None:
         self._file.write(Memory(saved, self._memory.boots, self._memory.secret_digest))
@@ -165,23 +175,47 @@ class _Node:
         )
         timing = self._settings.timing
         options = LinkOptions(
-            first_filter=self._topics.lease,
-            other_filters=(self._topics.states, self._topics.heartbeats, self._topics.requests),
+            purpose="lease",
+            filters=((self._topics.lease,), (self._topics.states, self._topics.heartbeats)),
             keepalive=timing.keepalive,
             silence_timeout=max(3 * timing.lease, 1.0),
         )
         return {
-            link: MqttLink(
-                link=link,
-                endpoint=endpoint,
-                options=options,
-                handlers=handlers,
-                new_session=self._new_session,
-                client_id=lambda session: f"edge-{self._settings.group}-{self._name}-{session}",
-                will=board.will,
-            )
+            link: self._make_link(link, endpoint, options, handlers, board.will)
             for link, endpoint in self._endpoints()
         }
+
+    def _make_request_links(self, agent: Agent) -> dict[Link, MqttLink]:
+        """They say nothing unless somebody asks, and have no will: nobody waits for them."""
+        handlers = Handlers(_ignore, _ignore, _ignore, _ignore, agent.requested)
+        options = LinkOptions(
+            purpose="requests",
+            filters=((self._topics.requests,),),
+            keepalive=self._settings.timing.keepalive,
+            silence_timeout=inf,
+        )
+        return {
+            link: self._make_link(link, endpoint, options, handlers, _ignore)
+            for link, endpoint in self._endpoints()
+        }
+
+    def _make_link(
+        self,
+        link: Link,
+        endpoint: Endpoint,
+        options: LinkOptions,
+        handlers: Handlers,
+        will: Callable[[Link, str], Message | None],
+    ) -> MqttLink:
+        return MqttLink(
+            link=link,
+            endpoint=endpoint,
+            options=options,
+            handlers=handlers,
+            new_session=self._new_session,
+            client_id=lambda session: f"edge-{self._settings.group}-{self._name}-{session}",
+            will=will,
+        )
 
     def _endpoints(self) -> list[tuple[Link, Endpoint]]:
         """Every path to every broker; our own one is reached without leaving the machine."""
@@ -241,8 +275,8 @@ class _Node:
         await started
         parts.agent.begin()
         parts.agent.alert("not_yet", "; ".join(self._settings.not_yet()) or None)
-        for link, path in parts.links.items():
-            name = f"link {link.broker}/{link.path}"
+        for path in parts.all_links:
+            name = f"link {path.link.broker}/{path.link.path} {path.options.purpose}"
             self._link_tasks.append(group.create_task(path.run(), name=name))
 
     async def _check_network(self, parts: _Parts) -> None:
@@ -273,8 +307,12 @@ class _Node:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOOD_BYE_TIMEOUT):
                     await passed_on.wait()
-        for link in parts.links.values():
+        for link in parts.all_links:
             link.close()
+
+
+def _ignore(*_: object) -> None:
+    """For what needs no answer."""
 
 
 def _finish(agent: Agent) -> None:

@@ -24,8 +24,9 @@ COMMANDS = ("switchover", "promote", "pause", "resume", "state", "history", "pin
 SCHEDULE_MAX = 7 * 24 * 3600.0
 # How many switchovers may wait for their moment.
 SCHEDULED_MAX = 10
-# How many requests may wait for their broker to say what it retains. More are refused.
-CHECKS_MAX = 50
+# How many requests one path may bring: so many at once, and so many each second.
+BURST_MAX = 100
+RATE_MAX = 50.0
 # How long the echo of a clearing may take, seconds.
 CLEARING_TIMEOUT = 3.0
 # What a command may look like: a response goes out under the same word.
@@ -69,6 +70,7 @@ class Office:
 
     state: Callable[[], State]
     order: Callable[[Ordered], None]
+    now: Callable[[], float]
     later: Callable[[float, Callable[[], None]], None]
     describe: Callable[[], Payload]
     history: Callable[[], list[Payload]]
@@ -87,11 +89,15 @@ class Desk:
         self._tickets = 0
         self._scheduled = 0
         self._checks: list[Check] = []
+        self._budgets: dict[Path, tuple[float, float]] = {}
         self._cleared: dict[Topic, deque[object]] = {}
         self._passing: dict[Topic, object] = {}
 
     def take(self, link: Path, message: Message) -> Rejected | None:
         """A message on a request topic. One that we asked for again shows what is retained."""
+        if not self._is_within_budget(link):
+            link.give_up("too many requests")
+            return Rejected("too_many_requests", message.topic)
         command = message.topic.removeprefix(self._topics.request(""))
         if not COMMAND.fullmatch(command):
             return Rejected("unknown_command", message.topic)
@@ -100,6 +106,13 @@ class Desk:
         elif message.payload or not self._is_clearing(link, command):
             self._take_live(link, command, message)
         return None
+
+    def _is_within_budget(self, link: Path) -> bool:
+        now = self._office.now()
+        left, at = self._budgets.get(link, (float(BURST_MAX), now))
+        left = min(BURST_MAX, left + (now - at) * RATE_MAX) - 1
+        self._budgets[link] = (max(left, 0.0), now)
+        return left >= 0
 
     def _take_live(self, link: Path, command: str, message: Message) -> None:
         request = decode_request(command, message.payload)
@@ -191,9 +204,6 @@ class Desk:
     def _check_retained(self, asked: Asked) -> None:
         """A live message does not tell whether the broker keeps it: ask for what is kept."""
         self._checks = [each for each in self._checks if each.session == each.link.session]
-        if len(self._checks) >= CHECKS_MAX:
-            self._answer(asked, error=RequestError("busy", "too many requests at once"))
-            return
         # What comes while our clearing is under way was there before it, and may be what it clears.
         is_doubtful = (asked.link.link.broker, asked.request.command) in self._cleared
         check = Check(asked.link, asked.link.session, asked.request.command, is_doubtful)

@@ -3,6 +3,7 @@
 A link subscribes to the lease first and to everything else second: when the broker has granted
 the second request, the retained record of the first has been handed out, and `Subscribed` may be
 said. A connection on which nothing is heard for a while, not even our own heartbeat, is given up.
+Requests come over connections of their own, so that a flood of them delays no record.
 """
 
 import asyncio
@@ -36,10 +37,11 @@ SETTLED_AFTER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """What all links of a node have in common. Times in seconds."""
+    """What all links of one kind have in common. One subscription for each tuple of `filters`,
+    one after the other. Times in seconds."""
 
-    first_filter: str
-    other_filters: tuple[str, ...]
+    purpose: str
+    filters: tuple[tuple[str, ...], ...]
     keepalive: int
     silence_timeout: float
     connect_timeout: float = 1.0
@@ -66,7 +68,7 @@ class MqttLink:
     handlers: Handlers
     new_session: Callable[[], str]
     client_id: Callable[[str], str]
-    will: Callable[[Link, str], Message]
+    will: Callable[[Link, str], Message | None]
     session: str | None = None
     is_subscribed: bool = False
     _connection: Connection | None = None
@@ -179,8 +181,8 @@ class MqttLink:
         self.session = session
         self._heard_at = asyncio.get_running_loop().time()
         self.handlers.up(self.link, session)
-        self._connection.subscribe(self.options.first_filter)
-        self._last_request = self._connection.subscribe(*self.options.other_filters)
+        for each in self.options.filters:
+            self._last_request = self._connection.subscribe(*each)
 
     def _on_subscribed(self, request: int) -> None:
         self._heard_at = asyncio.get_running_loop().time()
@@ -210,10 +212,8 @@ class MqttLink:
         """Each sentence once, not once for every attempt or every short life."""
         if sentence not in self._said:
             self._said.add(sentence)
-            log.log(level, "%s (%s): %s", self.link.broker, self._where(), sentence)
-
-    def _where(self) -> str:
-        return f"{self.endpoint.host}:{self.endpoint.port}"
+            where = f"{self.endpoint.host}:{self.endpoint.port}, {self.options.purpose}"
+            log.log(level, "%s (%s): %s", self.link.broker, where, sentence)
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -1,7 +1,6 @@
 """Real `edge run` processes on loopback, asked and listened to over MQTT, like by anybody."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -188,18 +187,16 @@ def members(folder: Path, text: str = FILE) -> Iterator[Members]:
 
 def children_of(pid: int) -> list[int]:
     """Processes whose parent this is."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == pid:
-                    found.append(int(entry.name))
-    return found
+    pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [each for each in pids if _fields(each)[1:2] == [str(pid)]]
+
+
+def _fields(pid: int) -> list[str]:
+    """State, parent and so on of a process; none if it is gone."""
+    with suppress(OSError):
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 def is_alive(pid: int) -> bool:
-    with suppress(OSError):
-        os.kill(pid, 0)
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    return _fields(pid)[:1] not in ([], ["Z"])

@@ -218,7 +218,10 @@ async def test_a_flood_of_requests_moves_nothing(watched: Watched) -> None:
             flood.say("request/ping", b"")
         await asyncio.sleep(0)
     flood.close()
-    assert (await client.ask("ping", b""))["status"] in {"ok", "error"}
+    answered = len(client.payloads("response/ping"))
+    while len(client.payloads("response/ping")) <= answered + 1:
+        client.say("request/ping", b"")
+        await asyncio.sleep(0.1)
     assert (client.last("hot"), client.state()["term"]) == (hot, before)
 
 

@@ -43,7 +43,7 @@ class Heard:
 @asynccontextmanager
 async def link_to(port: int, host: str = "127.0.0.1") -> AsyncIterator[tuple[MqttLink, Heard]]:
     heard, numbers = Heard(), itertools.count(1)
-    options = LinkOptions("edge/RPI/lease", ("edge/RPI/request/+",), 5, SILENCE)
+    options = LinkOptions("test", (("edge/RPI/lease",), ("edge/RPI/request/+",)), 5, SILENCE)
     link = MqttLink(
         link=Link("white"),
         endpoint=Endpoint(host, port),

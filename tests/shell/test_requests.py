@@ -59,6 +59,7 @@ class Counter:
         office = Office(
             state=lambda: self.state,
             order=self.orders.append,
+            now=lambda: 0.0,
             later=lambda delay, call: self.later.append((delay, call)),
             describe=lambda: {"hot": "white"},
             history=lambda: [{"term": 1}],
