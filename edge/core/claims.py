@@ -186,7 +186,12 @@ def duty_started(state: State, term: int) -> Step:
     return state, (_report(state, tenure),)
 
 
-EVENT_OF_REASON = {"switchover": "switchover", "promoted": "promoted", "cold_start": "elected"}
+EVENT_OF_REASON = {
+    "switchover": "switchover",
+    "promoted": "promoted",
+    "cold_start": "elected",
+    "returned": "elected",
+}
 
 
 def _report(state: State, tenure: Tenure) -> Report:

@@ -145,6 +145,8 @@ def follow_promotion(state: State) -> Step:
     if state.now < promotion.began_at + state.group.timing.election:
         return state, ()
     text = "no majority of the brokers could be claimed"
+    if state.group.policy in {Policy.AVAILABILITY, Policy.SAFETY} and not promotion.force:
+        text += "; make sure that the other node is off, then promote with force"
     return replace(state, promotion=None), (Answer(promotion.ticket, "no_majority", text, took),)
 
 

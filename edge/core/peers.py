@@ -25,6 +25,7 @@ def with_word(state: State, event: PeerSeen) -> State:
     fresh = replace(
         peer,
         boot=event.boot,
+        sequence=peer.sequence if peer.boot == event.boot else -1,
         version=event.version,
         role=event.role,
         term=event.term,
@@ -47,11 +48,17 @@ def with_heartbeat(state: State, event: HeartbeatSeen) -> State:
     peer = peer_of(state, event.node)
     if peer is None:
         return _with_life(state, event)  # our own, come back: the session is not deaf
-    is_newer = peer.boot != event.boot or event.sequence > peer.sequence
-    if is_newer:
-        fresh = replace(peer, config=event.config, sequence=event.sequence)
-        state = with_peer(state, fresh)
+    if _is_news(state, peer, event):
+        sequence = event.sequence if event.boot == peer.boot else -1
+        state = with_peer(state, replace(peer, config=event.config, sequence=sequence))
     return _with_life(with_pause(state, event.pause), event)
+
+
+def _is_news(state: State, peer: Peer, event: HeartbeatSeen) -> bool:
+    """Counted anew in each life. Another life than that of the living peer's own word is over."""
+    if event.boot == peer.boot:
+        return event.sequence > peer.sequence
+    return peer.boot == "" or not peer_lives(state, peer)
 
 
 def with_pause(state: State, pause: Pause) -> State:

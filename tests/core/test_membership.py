@@ -2,7 +2,16 @@
 
 from edge.core.events import LinkDenied, RecordSeen, StrangerSeen
 from edge.core.model import Kind, Link, Member, Phase, Role, Saved
-from tests.core.lab import CLAIM_AFTER, TIMING, Lab, hot_lab, record, standby_lab, witness_group
+from tests.core.lab import (
+    CLAIM_AFTER,
+    SAME,
+    TIMING,
+    Lab,
+    hot_lab,
+    record,
+    standby_lab,
+    witness_group,
+)
 
 # Cold start
 
@@ -100,6 +109,21 @@ def test_a_mended_file_ends_the_fault() -> None:
 
 def stranger(lab: Lab, broker: str) -> None:
     lab.tell(StrangerSeen(Link(broker)))
+
+
+def test_a_restart_with_a_mended_file_ends_the_fault() -> None:
+    """The new life counts its heartbeats anew, and older ones may stand retained somewhere."""
+    lab = standby_lab()
+    for _ in range(3):
+        lab.beat(config="another file", boot="1")
+    assert lab.role() is Role.FAULTY
+    lab.counter = 0
+    lab.word(role=Role.HOT, boot="2", term=4)
+    lab.beat(config=SAME, boot="2")
+    assert lab.role() is Role.STANDBY
+    lab.counter = 2000
+    lab.beat(config="another file", boot="1", retained=True)
+    assert lab.role() is Role.STANDBY
 
 
 def test_a_node_with_a_wrong_secret_does_not_claim_beside_the_group() -> None:
