@@ -55,7 +55,7 @@ class NetworkCheck:
 async def ping(host: str, timeout: float) -> bool:  # noqa: ASYNC109  passed on to the library
     """One echo request. False also where the kernel grants no ICMP socket: see `edge check`."""
     for privileged in (False, True):
-        with suppress(ICMPLibError, OSError):
+        with suppress(ICMPLibError, OSError, UnicodeError):
             answer = await async_ping(host, count=1, timeout=timeout, privileged=privileged)
             return bool(answer.is_alive)
     return False
@@ -66,7 +66,7 @@ async def connects(host: str, port: int, timeout: float) -> bool:  # noqa: ASYNC
     try:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port)
-    except OSError:  # TimeoutError is one
+    except (OSError, UnicodeError):  # TimeoutError is an OSError; UnicodeError is an odd name
         return False
     writer.close()
     return True

@@ -19,7 +19,7 @@ from edge.adapters.mqtt import (
     SubscribedTo,
 )
 from edge.ports import Message
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 from tests.shell.raw_broker import until
 
 DEADLINE = 60.0
@@ -137,11 +137,11 @@ class Members:
     ports: dict[str, int]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, *, prefix: tuple[str, ...] = (), file: str = "edge.toml") -> None:
+    def start(self, name: str, *, program: tuple[str, ...] = ("-m", "edge")) -> None:
         if name in self.processes:
             self.processes[name].wait(DEADLINE)
-        command = [*prefix, sys.executable, "-m", "edge", "run"]
-        command += ["--config", str(self.folder / file), "--node", name]
+        command = [sys.executable, *program, "run"]
+        command += ["--config", str(self.folder / "edge.toml"), "--node", name]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log

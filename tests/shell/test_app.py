@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 from tests.shell.raw_broker import raw_broker, until
 from tests.shell.running import ALONE, Client, Members, children_of, is_alive, members
 
@@ -176,3 +176,27 @@ async def test_an_ipv6_node(tmp_path: Path) -> None:
         await until(lambda: "elected" in group.log("white"))
         group.send("white", signal.SIGTERM)
         assert await group.end_of("white") == 0
+
+
+BREAK = (
+    "import sys; from edge.agent import Agent; from edge.core.effects import Beat\n"
+    "def explode(self): raise KeyError('a mistake of ours')\n"
+    "Agent._beat = explode\n"
+    "from edge.cli import main; main()"
+)
+
+
+async def test_a_mistake_of_ours_ends_the_process_with_one_line(tmp_path: Path) -> None:
+    with members(tmp_path, ALONE) as group:
+        group.start("white", program=("-c", BREAK))
+        children: list[int] = []
+        while group.processes["white"].poll() is None:
+            children = children_of(group.processes["white"].pid) or children
+            await asyncio.sleep(0.02)
+        assert await group.end_of("white") == 1
+        last = group.log("white").splitlines()[-1]
+        assert "internal error" in last
+        assert "Traceback" not in group.log("white")
+        assert children
+        assert not any(is_alive(each) for each in children)
+        os.unlink(last.rpartition(" ")[2])  # noqa: PTH108  the details, in a file of their own

@@ -118,7 +118,7 @@ async def test_a_bad_broker_is_not_hammered_and_complained_about_once(
     assert len(problems(caplog)) == 1
     assert len(caplog.records) <= 2, "connected at most once"
     assert len(set(heard.sessions)) == len(heard.sessions), "a session is never reused"
-    assert heard.calls.count("up") == heard.calls.count("lost")
+    assert heard.calls.count("up") - heard.calls.count("lost") in {0, 1}
 
 
 async def test_it_is_subscribed_when_the_second_request_is_granted() -> None:
