@@ -6,6 +6,7 @@ broker, and the median of the rounds is shown. The load comes from a process of 
 
 import argparse
 import asyncio
+import itertools
 import json
 import socket
 import statistics
@@ -94,17 +95,22 @@ async def measure(rows: Sequence[Measurement], rounds: int) -> tuple[Figures, di
     """Every row on every engine, so many times; medians, and the generator's greatest load."""
     samples: dict[tuple[str, EngineName], list[float]] = defaultdict(list)
     busy: dict[Job, float] = defaultdict(float)
-    engines = list(EngineName)
-    for turn in range(rounds):
-        for job in dict.fromkeys(row.job for row in rows):
-            for name in (*engines[turn % 3 :], *engines[: turn % 3]):
-                sys.stderr.write(f"round {turn + 1}/{rounds}: {job.kind} {name}\n")
-                result = await run_job(name, job)
-                busy[job] = max(busy[job], result.busy)
-                for row in rows:
-                    if row.job == job:
-                        samples[row.name, name].append(_figure(row, result))
+    for turn, job, name in _turns(rows, rounds):
+        sys.stderr.write(f"round {turn + 1}/{rounds}: {job.kind} {name}\n")
+        result = await run_job(name, job)
+        busy[job] = max(busy[job], result.busy)
+        for row in (each for each in rows if each.job == job):
+            samples[row.name, name].append(_figure(row, result))
     return {key: statistics.median(values) for key, values in samples.items()}, busy
+
+
+def _turns(rows: Sequence[Measurement], rounds: int) -> Iterator[tuple[int, Job, EngineName]]:
+    """Each job on each engine in each round; another engine begins each time."""
+    engines = list(EngineName)
+    jobs = dict.fromkeys(row.job for row in rows)
+    for turn, job in itertools.product(range(rounds), jobs):
+        for name in (*engines[turn % 3 :], *engines[: turn % 3]):
+            yield turn, job, name
 
 
 async def run_job(name: EngineName, job: Job) -> Result:
