@@ -33,7 +33,7 @@ from edge.core.step import start
 from edge.errors import OperatorError
 from edge.ports import Message
 from edge.settings import Settings
-from edge.settings_file import read_secret
+from edge.settings.file import read_secret
 from edge.wire import (
     Decoder,
     Topics,

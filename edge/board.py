@@ -6,7 +6,8 @@ the hot node, to the witnesses that run no edge.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 from edge.core import peers
 from edge.core.events import HeartbeatSeen
@@ -66,6 +67,7 @@ class Board:
         self._shown: dict[str, bytes] = {}
         self._words: dict[str, Payload] = {}
         self._has_new_words = False
+        self._headless_since = inf
         self.last_switch: Payload = {}
 
     def will(self, link: Link, session: str) -> Message:
@@ -80,7 +82,7 @@ class Board:
     def update(self, state: State) -> None:
         """Say what changed since the last call."""
         self._update_word(state)
-        picture = take_picture(state)
+        picture = self._patient(take_picture(state), state)
         if picture != self._picture or self._has_new_words:
             self._has_new_words = False
             self._tell_changes(self._picture, picture)
@@ -90,6 +92,15 @@ class Board:
             self._picture = picture
             became_hot = picture.hot == self._identity.node and not was_hot
             self._show_changes(state, everything_to_foreign=became_hot)
+
+    def _patient(self, picture: Picture, state: State) -> Picture:
+        """That nobody is hot is alarming when it lasts; in every switchover it is true once."""
+        if picture.hot is not None:
+            self._headless_since = inf
+            return picture
+        self._headless_since = min(self._headless_since, state.now)
+        lasts = state.now - self._headless_since >= state.group.timing.lease
+        return replace(picture, is_headless=lasts)
 
     def _tell_changes(self, before: Picture | None, after: Picture) -> None:
         """Nodes that came or went, and alerts that began, as events."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from edge.errors import OperatorError, SettingsError
-from edge.settings_file import find_node, load_settings
+from edge.settings.file import find_node, load_settings
 
 if TYPE_CHECKING:
     from edge.commands.group import Group
@@ -103,7 +103,7 @@ def check(config: Config = None, node: Node = None) -> None:
 
     Exit code: 0 fine (warnings may be there), 1 something will not work, 2 a bad file.
     """
-    from edge.check import check_everything  # noqa: PLC0415
+    from edge.commands.check import check_everything  # noqa: PLC0415
 
     settings = load_settings(config)
     raise typer.Exit(check_everything(settings, find_node(settings, node)))
@@ -217,7 +217,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run a whole group on this machine: two nodes and a witness, nothing to configure."""
-    from edge.demo import run_demo  # noqa: PLC0415
+    from edge.commands.demo import run_demo  # noqa: PLC0415
 
     raise typer.Exit(run_demo(once=once))
 
@@ -244,6 +244,8 @@ def main() -> None:
         app()
     except OperatorError as error:
         _die(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:  # noqa: BLE001  the last line of defence against a traceback
         _die(f"internal error, {type(error).__name__}: {error}; details are in {_details()}", 1)
 

@@ -21,7 +21,8 @@ class NodePicture:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The group in one comparable value. `votes` are those that the hot node holds, as seen."""
+    """The group in one comparable value. `votes` are those that the hot node holds, as seen;
+    `is_headless` says that nobody is hot, and for longer than a switchover takes."""
 
     hot: str | None
     term: int
@@ -32,6 +33,7 @@ class Picture:
     is_paused: bool
     nodes: tuple[NodePicture, ...]
     connected: frozenset[str]
+    is_headless: bool = False
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -59,6 +61,7 @@ def take_picture(state: State) -> Picture:
         is_paused=state.pause.is_on,
         nodes=_nodes(state, connected),
         connected=connected,
+        is_headless=name is None,
     )
 
 
@@ -175,9 +178,9 @@ def _if_link_breaks(picture: Picture, policy: Policy) -> str:
 def alerts(picture: Picture) -> dict[str, str]:
     """Every condition that somebody should look at; each id stands while its condition lasts."""
     found: dict[str, str] = {}
-    if picture.hot is None:
+    if picture.is_headless:
         found["no_hot"] = "Nobody is hot."
-    elif not picture.ready:
+    elif picture.hot is not None and not picture.ready:
         found["no_standby"] = "No standby is ready to take over."
     if picture.is_paused:
         found["paused"] = "The group is paused: nobody takes over by itself."

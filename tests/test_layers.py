@@ -28,21 +28,10 @@ LAYERS = (
         "edge.adapters",
         "edge.console",
         "edge.settings",
-        "edge.settings_file",
-        "edge.settings_laws",
-        "edge.settings_names",
-        "edge.settings_values",
     ),
     ("edge.access",),
     ("edge.app",),
-    (
-        "edge.commands",
-        "edge.check",
-        "edge.check_machine",
-        "edge.check_policy",
-        "edge.demo",
-        "edge.demo_group",
-    ),
+    ("edge.commands",),
     ("edge.cli",),
     ("edge.__main__",),
 )
@@ -61,7 +50,7 @@ ONLY_IN = {
     "paho": {"edge.adapters.mqtt"},
     "icmplib": {"edge.adapters.netcheck"},
     "typer": {"edge.cli"},
-    "pydantic_settings": {"edge.settings", "edge.settings_file"},
+    "pydantic_settings": {"edge.settings.model", "edge.settings.file"},
 }
 # Drivers below the world know the broker by its plain values at most.
 BROKER_VALUES = {"broker.settings"}
@@ -69,8 +58,8 @@ MAY_IMPORT_BROKER = (
     "edge.access",
     "edge.app",
     "edge.commands.password",
-    "edge.check",
-    "edge.demo_group",
+    "edge.commands.check",
+    "edge.commands.demo_group",
 )
 
 

@@ -25,7 +25,7 @@ from edge.console.view import FILTERS, LAST_FILTER, GroupView, absorb, mapping
 from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.ports import Message
 from edge.settings import Settings
-from edge.settings_file import read_secret
+from edge.settings.file import read_secret
 from edge.wire import Topics, broker_token
 
 ANSWER_TIMEOUT = 15.0

@@ -25,7 +25,7 @@ from edge.console.view import GroupView, hot_node, is_redundant, table, text
 from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.ports import Message
 from edge.settings import Settings
-from edge.settings_file import find_node
+from edge.settings.file import find_node
 
 RECONNECT_DELAY = 0.5
 WHO_IS_HOT_TIMEOUT = 10.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.check_machine import Finding, Level, machine_findings, port_is_taken
-from edge.check_policy import policy_findings
+from edge.commands.check_machine import Finding, Level, machine_findings, port_is_taken
+from edge.commands.check_policy import policy_findings
 from edge.settings import Settings
 from tests.shell.fake_group import STATE, edge, fake_group, write_secret
 from tests.shell.ports import free_port

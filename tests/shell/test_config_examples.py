@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge.settings import Settings
-from edge.settings_file import load_settings
-from edge.settings_names import table_keys
-from edge.settings_values import Policy
+from edge.settings.file import load_settings
+from edge.settings.names import table_keys
+from edge.settings.values import Policy
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import SettingsError
-from edge.settings_file import find_file, find_node, load_settings, read_secret
-from edge.settings_values import Policy, split_address
+from edge.settings.file import find_file, find_node, load_settings, read_secret
+from edge.settings.values import Policy, split_address
 from tests.shell.conftest import BASE, PAIR, WriteFile
 
 

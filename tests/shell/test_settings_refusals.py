@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import SettingsError
-from edge.settings_file import load_settings, read_secret
+from edge.settings.file import load_settings, read_secret
 from tests.shell.conftest import BASE, PAIR, WriteFile
 
 ARGON = 'password_hash = "$argon2id$x"'

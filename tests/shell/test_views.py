@@ -166,7 +166,7 @@ def test_a_whole_group_has_no_alert() -> None:
 @pytest.mark.parametrize(
     ("picture", "names"),
     [
-        (replace(GOOD, hot=None), {"no_hot"}),
+        (replace(GOOD, hot=None, is_headless=True), {"no_hot"}),
         (with_black(Role.LOST, 0), {"no_standby", "lost"}),
         (with_black(Role.STARTING, 1), {"no_standby"}),
         (with_black(Role.FAULTY, 1), {"no_standby", "faulty"}),

@@ -15,7 +15,7 @@ from pathlib import Path
 from broker.child import bound_to_parent
 from broker.engine import EngineError
 from edge.settings import Settings
-from edge.settings_file import load_settings
+from edge.settings.file import load_settings
 
 NODES = ("white", "black")
 WITNESS = "router"

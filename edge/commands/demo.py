@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from edge.adapters.operator import GroupClient, Login, group_client
+from edge.commands.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
 from edge.commands.group import Group, move, plain_console, watch
 from edge.console.view import GroupView, hot_node, is_redundant
-from edge.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
 from edge.errors import OperatorError, UnreachableError
 from edge.wire import Topics
 

@@ -11,8 +11,8 @@ from broker.engine import known_defects
 from broker.probe import Target, probe
 from edge.adapters.netcheck import ping
 from edge.adapters.operator import GroupClient, login_endpoint, login_with_secret
-from edge.check_machine import Finding, Level, machine_findings, port_is_taken
-from edge.check_policy import policy_findings
+from edge.commands.check_machine import Finding, Level, machine_findings, port_is_taken
+from edge.commands.check_policy import policy_findings
 from edge.errors import OperatorError
 from edge.settings import Settings
 from edge.wire import Topics

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.settings import EngineName
-from edge.settings_values import Policy, split_address
+from edge.settings.values import Policy, split_address
 
 if TYPE_CHECKING:
     from edge.settings import Settings

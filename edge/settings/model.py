@@ -1,7 +1,7 @@
 """The settings of a group: one TOML file, the same on every node, overridden by `EDGE_...`.
 
-Frozen and checked: a `Settings` that exists obeys every law of `edge.settings_laws`, and all
-defaults are filled in. `edge.settings_file.load_settings` makes one and words the refusals.
+Frozen and checked: a `Settings` that exists obeys every law of `edge.settings.laws`, and all
+defaults are filled in. `edge.settings.file.load_settings` makes one and words the refusals.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from edge.settings_laws import check_laws
-from edge.settings_values import (
+from edge.settings.laws import check_laws
+from edge.settings.values import (
     DEFAULT_MQTT_PORT,
     PROFILES,
     Access,

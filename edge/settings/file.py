@@ -16,8 +16,8 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from edge.errors import SettingsError
 from edge.settings import Settings
-from edge.settings_laws import LawBrokenError
-from edge.settings_names import (
+from edge.settings.laws import LawBrokenError
+from edge.settings.names import (
     environment_key,
     known_variables,
     nearest,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from edge.check_machine import Finding, Level
+from edge.commands.check_machine import Finding, Level
 from edge.settings import Settings
-from edge.settings_values import Policy
+from edge.settings.values import Policy
 
 
 def policy_findings(settings: Settings) -> Iterable[Finding]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from broker.settings import EngineName
 from edge.errors import SettingsError
 from edge.settings import Settings
-from edge.settings_file import read_secret
-from edge.settings_values import Policy
+from edge.settings.file import read_secret
+from edge.settings.values import Policy
 
 PING_RANGE = "net.ipv4.ping_group_range"
 

@@ -1,6 +1,6 @@
 """The values and tables that a group file is made of, each checked on its own.
 
-What must hold between several of them is in `edge.settings_laws`. A refusal is one sentence of
+What must hold between several of them is in `edge.settings.laws`. A refusal is one sentence of
 the form "what is wrong; what would be right".
 """
 
