@@ -54,6 +54,8 @@ log = logging.getLogger("edge")
 
 # How often the sum of rejected messages may change its alert, seconds.
 REJECTED_REPORT_INTERVAL = 10.0
+# How long that alert stands after the last such message, seconds.
+REJECTED_ALERT_LASTS = 60.0
 # How often the log tells of refusals of one kind, seconds.
 REFUSAL_LOG_INTERVAL = 10.0
 
@@ -96,6 +98,7 @@ class Agent:
         self._disk_problem: str | None = None
         self._rejected: Counter[str] = Counter()
         self._rejected_shown_at = -inf
+        self._rejected_at = -inf
         self._refusals: dict[tuple[str, str], float] = {}
         self._withheld: dict[Link, RecordId] = {}
         self._beats = 0
@@ -230,7 +233,7 @@ class Agent:
         self._rejected[kind] += 1
         if self._rejected[kind] == 1:
             log.warning("ignored a message (%s) on topic %r", kind, rejected.topic[:120])
-        now = self._loop.time()
+        now = self._rejected_at = self._loop.time()
         if now - self._rejected_shown_at > REJECTED_REPORT_INTERVAL:
             self._rejected_shown_at = now
             counts = ", ".join(f"{kind}: {n}" for kind, n in sorted(self._rejected.items()))
@@ -309,8 +312,11 @@ class Agent:
         self._beats += 1
         if self._disk_problem is not None:
             self._persist(self._state.saved)
-        if not self._twin.is_proven(self._loop.time(), self._state.group.timing):
+        now = self._loop.time()
+        if not self._twin.is_proven(now, self._state.group.timing):
             self.alert("same_name", None)
+        if now > self._rejected_at + REJECTED_ALERT_LASTS:
+            self.alert("bad_messages", None)
         self._tools.board.beat(self._state, round(late * 1000))
 
     def _report(self, report: Report) -> None:

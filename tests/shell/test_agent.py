@@ -141,6 +141,19 @@ async def test_without_its_disk_it_sends_no_record_that_others_would_wait_for() 
     node.leave()
 
 
+async def test_the_alert_about_bad_messages_ends_when_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.agent.REJECTED_ALERT_LASTS", 0.0)
+    node = Node()
+    node.connect()
+    path = node.paths[Link("white")]
+    node.agent.received(Link("router"), Message(TOPICS.lease, b"noise"))
+    assert path.last(TOPICS.alert("bad_messages")) != b""
+    await until(lambda: path.last(TOPICS.alert("bad_messages")) == b"")
+    node.leave()
+
+
 async def test_a_forged_record_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     node = Node()
     node.connect()
