@@ -51,6 +51,12 @@ def may_follow(view: View, record: Record) -> bool:
     return is_unsure or view.holder.node == record.id.node
 
 
+def is_own(view: View, record: Record, me: str) -> bool:
+    """Sent by this very process. A session begins with the boot id of the life that it is of."""
+    life, own_life = (each.partition("-")[0] for each in (record.id.session, view.session))
+    return record.id.node == me and life == own_life
+
+
 def has_seen(view: View, record_id: RecordId) -> bool:
     """Counters of a session only grow, so the highest one stands for all that were seen."""
     known = presence_of(view, record_id.node, record_id.session)
@@ -97,11 +103,12 @@ def _with_snapshot(view: View, record: Record, *, me: str, now: float) -> View:
 
 
 def _heard_record(view: View, record: Record, *, me: str, now: float) -> View:
-    """Any record of another node restarts the wait for a claim."""
+    """Any record of another node restarts the wait for a claim, and so does one in our name that
+    this life did not send: a copied disk is another node, whatever it calls itself."""
     view = with_presence(
         view, record.id.node, record.id.session, counter=record.id.counter, now=now
     )
-    heard_other_at = view.heard_other_at if record.id.node == me else now
+    heard_other_at = view.heard_other_at if is_own(view, record, me) else now
     outstanding = view.outstanding
     if outstanding is not None and outstanding.id == record.id:
         outstanding = None
@@ -113,7 +120,7 @@ def _holding_until(view: View, record: Record, me: str, lease: float) -> float:
 
     Counted on our own clock from before our record was sent; somebody else's ends it.
     """
-    if record.id.node != me or record.kind is Kind.RELEASE:
+    if not is_own(view, record, me) or record.kind is Kind.RELEASE:
         return -inf
     if view.outstanding is None or view.outstanding.id != record.id:
         return view.held_until

@@ -219,3 +219,24 @@ def test_only_so_many_sessions_are_remembered() -> None:
     for number in range(100):
         view = with_presence(view, "black", f"1-{number}", now=NOW)
     assert len(view.presences) == 32
+
+
+def test_a_clones_claim_ends_our_holding() -> None:
+    """Another machine under our name is another node: its sessions are of another life."""
+    mine = record("white", 1, None, Kind.CLAIM, session="9-1")
+    view = replace(fresh(), outstanding=Outstanding(mine.id, NOW))
+    view, _ = with_record(view, mine, me="white", now=NOW, lease=1.0)
+    assert view.held_until == NOW + 1.0
+    clone = record("white", 1, mine.id, Kind.CLAIM, session="7-1")
+    view, verdict = with_record(view, clone, me="white", now=NOW, lease=1.0)
+    assert verdict is Verdict.EFFECTIVE
+    assert view.held_until == -inf
+
+
+def test_a_clones_record_restarts_the_wait_for_a_claim() -> None:
+    own = record("white", 1, None, Kind.CLAIM, session="9-2")
+    view, _ = with_record(fresh(), own, me="white", now=NOW, lease=1.0)
+    assert view.heard_other_at == -inf
+    clone = record("white", 1, own.id, session="7-1")
+    view, _ = with_record(view, clone, me="white", now=NOW, lease=1.0)
+    assert view.heard_other_at == NOW
