@@ -6,7 +6,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,19 +62,28 @@ def run(settings: Settings, node: str) -> int:
         log.warning("%s", sentence)
     try:
         asyncio.run(_Node(settings, node).run())
-    except* OperatorError as group:
-        raise _first(group) from None
-    except* EngineError as group:
-        raise OperatorError(str(_first(group))) from None
+    except BaseExceptionGroup as group:
+        # Not `except*`: what is raised inside one is wrapped in a group again.
+        raise _explained(group) from None
     return 0
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception), "filtered by except*"
-    return error
+def _explained(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The operator's one line, if one of the tasks ended with such a line; else all of it."""
+    for error in _leaves(group):
+        if isinstance(error, OperatorError):
+            return error
+        if isinstance(error, EngineError):
+            return OperatorError(str(error))
+    return group
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 @dataclass(frozen=True, slots=True)
