@@ -1,5 +1,10 @@
-"""The group file that a test writes, in the words of the public contract."""
+"""The group file that a test writes, in the words of the public contract.
 
+EDGE_TEST_ENGINE (embedded, mosquitto, amqtt) and EDGE_TEST_WITNESS (mosquitto, edge) make every
+scenario run with another broker than the default.
+"""
+
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,15 +25,19 @@ class Witness(StrEnum):
     NONE = "none"
 
 
+DEFAULT_ENGINE = os.environ.get("EDGE_TEST_ENGINE", "embedded")
+DEFAULT_WITNESS = Witness(os.environ.get("EDGE_TEST_WITNESS", "mosquitto"))
+
+
 @dataclass(slots=True)
 class GroupFile:
     """Everything that a scenario may want to be different."""
 
     nodes: tuple[str, ...] = ("white", "black")
-    witness: Witness = Witness.MOSQUITTO
+    witness: Witness = DEFAULT_WITNESS
     policy: str | None = None
     profile: str = "normal"
-    engine: str = "embedded"
+    engine: str = DEFAULT_ENGINE
     anonymous: str = "read"
     more: str = ""
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
