@@ -23,7 +23,7 @@ LAYERS = (
     ("edge.ports",),
     ("edge.views", "edge.journal", "edge.twin"),
     ("edge.board", "edge.requests"),
-    ("edge.agent", "edge.recorder"),
+    ("edge.agent",),
     (
         "edge.adapters",
         "edge.console",
