@@ -1,6 +1,5 @@
 """Becoming hot: when to claim, what an attempt needs, how it ends (docs/protocol.md, Claiming)."""
 
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -9,6 +8,7 @@ from edge.core.effects import Report, StartDuty, StopDuty
 from edge.core.lease import Step
 from edge.core.model import Kind, Policy
 from edge.core.state import Attempt, State, Tenure, views_of, with_term
+from edge.core.values import replace
 
 
 def due_at(state: State) -> float:

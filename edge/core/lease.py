@@ -1,7 +1,6 @@
 """Holding: votes, renewals, claims on single registers (docs/protocol.md, Holding and Claiming)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -17,6 +16,7 @@ from edge.core.state import (
     with_sent,
     with_view,
 )
+from edge.core.values import replace
 
 Step = tuple[State, tuple[Effect, ...]]
 

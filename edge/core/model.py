@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 
 class Role(StrEnum):
@@ -123,16 +124,14 @@ class Group:
         return next(each for each in self.members if each.name == name)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Link:
+class Link(NamedTuple):
     """One network path from this node to one broker."""
 
     broker: str
     path: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RecordId:
+class RecordId(NamedTuple):
     """Unique for ever: a session is never reused and its counter only grows."""
 
     node: str
@@ -159,7 +158,7 @@ class Pause:
     is_on: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Saved:
     """What must survive a power cut. Written before anything that depends on it goes out."""
 

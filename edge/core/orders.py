@@ -1,6 +1,5 @@
 """What people order, and what a hot node does by itself to hand over in peace."""
 
-from dataclasses import replace
 from math import inf
 
 from edge.core import claims, lease, peers
@@ -9,6 +8,7 @@ from edge.core.events import Ordered, PauseOrder, PromoteOrder, StopOrder, Switc
 from edge.core.lease import Step
 from edge.core.model import Pause, Policy, Record
 from edge.core.state import Handover, Peer, Promotion, State, peer_of
+from edge.core.values import replace
 
 
 def obey(state: State, event: Ordered) -> Step:

@@ -1,7 +1,6 @@
 """The other nodes: who lives, who is ready, who comes first, whose configuration differs."""
 
 from collections import Counter
-from dataclasses import replace
 from math import inf
 
 from edge.core import death
@@ -9,6 +8,7 @@ from edge.core.events import HeartbeatSeen, PeerSeen, WillSeen
 from edge.core.model import Pause, Role
 from edge.core.register import with_presence, with_will
 from edge.core.state import Peer, State, peer_of, view_of, with_peer, with_term, with_view
+from edge.core.values import replace
 
 HEALTHY = 200
 

@@ -4,12 +4,12 @@ Upholds docs/protocol.md, Records. Every subscriber of a broker sees one order, 
 register agree about each record from the moment that they are subscribed.
 """
 
-from dataclasses import replace
 from enum import StrEnum
 from math import inf
 
 from edge.core.model import Kind, Record, RecordId
 from edge.core.state import Holder, Presence, View
+from edge.core.values import replace
 
 # Sessions remembered per register. An older one can only be replayed by somebody hostile, and a
 # replay is at worst a gap, which never makes anybody hold anything.

@@ -1,12 +1,13 @@
 """The whole memory of the core: one frozen, hashable value and the questions asked of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from edge.core.model import Group, Link, Member, Pause, Phase, RecordId, Role, Saved
+from edge.core.values import replace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Presence:
     """A session of some node, as one register's subscribers know it."""
 
@@ -17,7 +18,7 @@ class Presence:
     willed_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holder:
     """Who holds a register. `is_assumed` until a record of his took effect before our eyes."""
 
@@ -26,7 +27,7 @@ class Holder:
     is_assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outstanding:
     """A record of ours whose echo has not come back."""
 
@@ -34,7 +35,7 @@ class Outstanding:
     sent_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """What one session of ours has seen of one register. It ends with the session."""
 
@@ -57,7 +58,7 @@ class View:
         return self.subscribed_at < inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Peer:
     """Another node, as its own words describe it."""
 
@@ -75,7 +76,7 @@ class Peer:
     ready_since: float = inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tenure:
     """Being hot: from the moment that a majority was effective until the lease is over."""
 
@@ -88,7 +89,7 @@ class Tenure:
     duty_started_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """A claim under way."""
 
@@ -101,7 +102,7 @@ class Attempt:
     is_open: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Handover:
     """A planned switchover that we, the hot node, carry out."""
 
@@ -111,7 +112,7 @@ class Handover:
     released_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Promotion:
     """An operator's order to become hot."""
 
@@ -120,7 +121,7 @@ class Promotion:
     began_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     me: Member
     group: Group

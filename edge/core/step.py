@@ -5,7 +5,6 @@ the event is looked at); time never runs backwards; what must be on disk comes b
 on it; `state.wakeup_at` says when the core wants to be called again at the latest.
 """
 
-from dataclasses import replace
 from math import inf
 
 from edge.core import claims, lease, orders, peers
@@ -40,6 +39,7 @@ from edge.core.state import (
     with_view,
     without_view,
 )
+from edge.core.values import replace
 
 
 def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter: float) -> State:
