@@ -21,7 +21,7 @@ def dead_since(state: State, node: str) -> float | None:
     published it too or our link there is lost. One reset connection therefore proves nothing.
     A sign of life after the wills, on any broker, says that they tell of sessions long replaced.
     """
-    if not state.group.trust_will:
+    if not state.group.trust_will or not _has_will(state, node):
         return None
     wills = {
         broker: at
@@ -33,6 +33,14 @@ def dead_since(state: State, node: str) -> float | None:
     window = state.group.timing.fence_delay
     died_at = _majority_at(sorted(wills.values()), state.group.quorum, window)
     return None if died_at is None or _lived_after(state, node, died_at) else died_at
+
+
+def _has_will(state: State, node: str) -> bool:
+    return any(
+        each.willed_at is not None and each.node == node
+        for view in state.views
+        for each in view.presences
+    )
 
 
 def _lived_after(state: State, node: str, instant: float) -> bool:

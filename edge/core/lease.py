@@ -28,7 +28,7 @@ def held_until(state: State, broker: str) -> float:
 
 def majority_until(state: State) -> float:
     """*Hot* = now < the Q-th latest of the expiry times."""
-    return sorted(_expiries(state), reverse=True)[state.group.quorum - 1]
+    return _majority_of(state, _expiries(state))
 
 
 def lease_until(state: State) -> float:
@@ -37,17 +37,27 @@ def lease_until(state: State) -> float:
     Policy availability: one of the two is enough while a reference answers. An operator's forced
     promotion says the same until the majority is back.
     """
-    longest = max(_expiries(state))
+    expiries = _expiries(state)
+    longest = max(expiries)
     if state.is_forced:
         return longest
     alone = -inf
     if state.group.policy is Policy.AVAILABILITY:
         alone = min(longest, state.reference_until)
-    return max(majority_until(state), alone)
+    return max(_majority_of(state, expiries), alone)
 
 
 def _expiries(state: State) -> list[float]:
-    return [held_until(state, each) for each in state.group.brokers]
+    """`held_until` of every broker of the group, in one pass."""
+    latest = dict.fromkeys(state.group.brokers, -inf)
+    for view in state.views:
+        if view.is_subscribed and view.held_until > latest[view.link.broker]:
+            latest[view.link.broker] = view.held_until
+    return list(latest.values())
+
+
+def _majority_of(state: State, expiries: list[float]) -> float:
+    return sorted(expiries, reverse=True)[state.group.quorum - 1]
 
 
 def acts_until(state: State) -> float:

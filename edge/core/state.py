@@ -175,12 +175,18 @@ def view_of(state: State, link: Link) -> View | None:
 
 def views_of(state: State, broker: str) -> tuple[View, ...]:
     """The subscribed views of one broker, in the order of their paths."""
-    return tuple(view for view in state.views if view.link.broker == broker and view.is_subscribed)
+    return tuple(
+        [view for view in state.views if view.link.broker == broker and view.is_subscribed]
+    )
 
 
 def with_view(state: State, view: View) -> State:
-    others = tuple(each for each in state.views if each.link != view.link)
-    return replace(state, views=tuple(sorted((*others, view), key=lambda each: each.link)))
+    others = [each for each in state.views if each.link != view.link]
+    return replace(state, views=tuple(sorted([*others, view], key=_link_of)))
+
+
+def _link_of(view: View) -> Link:
+    return view.link
 
 
 def without_view(state: State, link: Link) -> State:

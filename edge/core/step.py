@@ -7,7 +7,7 @@ on it; `state.wakeup_at` says when the core wants to be called again at the late
 
 from math import inf
 
-from edge.core import claims, lease, orders, peers
+from edge.core import claims, lease, orders, peers, routine
 from edge.core.effects import Beat, Effect, Persist, Reconnect
 from edge.core.events import (
     DutyStarted,
@@ -60,21 +60,31 @@ def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter
 
 def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, list[Effect]]:
     """Take one event at `now` (monotonic seconds); `jitter` is a fresh number in [0, 1)."""
-    before = state
-    state = replace(state, now=max(now, state.now), jitter=jitter)
+    timed = replace(state, now=max(now, state.now), jitter=jitter)
+    if timed.now < state.wakeup_at and isinstance(event, HeartbeatSeen | RecordSeen):
+        after = routine.heard(timed, event)
+        if after is not None:
+            return after, []
+    return turn(state, timed, event)
+
+
+def turn(before: State, state: State, event: Event) -> tuple[State, list[Effect]]:
+    """Ask every rule: for the time that has passed since `before`, then for the event."""
     effects: tuple[Effect, ...] = ()
     state = _distrust_silence(state)
     if state.now >= state.wakeup_at:
         state, effects = _settle(state)
-    state, more = _apply(state, event)
-    state, rest = _settle(state)
+    if not isinstance(event, Woke):
+        state, more = _apply(state, event)
+        state, rest = _settle(state)
+        effects = (*effects, *more, *rest)
     state = replace(_with_role(state), wakeup_at=_wakeup_at(state))
     check(before, state)
-    return state, _durable_first(before, state, (*effects, *more, *rest))
+    return state, _durable_first(before, state, effects)
 
 
 def _durable_first(before: State, state: State, effects: tuple[Effect, ...]) -> list[Effect]:
-    if state.saved == before.saved:
+    if state.saved is before.saved or state.saved == before.saved:
         return list(effects)
     return [Persist(state.saved), *effects]
 

@@ -1,0 +1,93 @@
+"""Messages that say only that their sender still lives: most of all that a node ever hears.
+
+A heartbeat without news and a renewal by the known holder can only postpone what a standby might
+do, and give a hot node nothing to do at all. So no rule has to be asked, as long as the instant for
+which the core wanted to be woken has not come. tests/core/test_routine.py holds this to be so: the
+rules, asked after each of them, want nothing and end with the very same state.
+"""
+
+from math import inf
+
+from edge.core.events import HeartbeatSeen, RecordSeen
+from edge.core.lease import renewal_due_at
+from edge.core.model import Kind
+from edge.core.register import presence_of, with_presence
+from edge.core.state import Holder, State, View, peer_of, view_of, with_peer, with_view
+from edge.core.values import replace
+
+
+def heard(state: State, event: HeartbeatSeen | RecordSeen) -> State | None:
+    """The state after a routine message, or None for one that the rules must look at."""
+    view = view_of(state, event.link)
+    if event.retained or view is None or not state.saved.secret_is_proven:
+        return None
+    if isinstance(event, HeartbeatSeen):
+        return _after_heartbeat(state, view, event)
+    if state.tenure is None:
+        return _after_renewal(state, view, event)
+    return _after_echo(state, view, event)
+
+
+def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | None:
+    if event.pause.counter > state.saved.pause.counter:
+        return None
+    if not _is_lively(state, view, event.node, event.session):
+        return None
+    view = with_presence(view, event.node, event.session, now=state.now)
+    if event.node == state.me.name:
+        return with_view(state, view)
+    peer = peer_of(state, event.node)
+    if peer is None or peer.boot != event.boot or peer.config != event.config or peer.has_stopped:
+        return None
+    peer = replace(peer, heard_at=state.now, sequence=max(peer.sequence, event.sequence))
+    return with_peer(with_view(state, view), peer)
+
+
+def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
+    """The hot node's, as a bystander sees it: to a claimant every foreign record is news."""
+    record = event.record
+    node, session, counter = record.id
+    is_bystander = state.attempt is None and view.outstanding is None
+    is_next = record.kind is Kind.RENEW and record.basis == view.tail
+    if not (is_bystander and is_next and record.term == state.saved.term):
+        return None
+    if node == state.me.name or view.holder != Holder(node, session):
+        return None
+    peer = peer_of(state, node)
+    if peer is None or peer.has_stopped or not _is_lively(state, view, node, session):
+        return None
+    view = with_presence(view, node, session, now=state.now, counter=counter)
+    view = replace(view, tail=record.id, heard_other_at=state.now, held_until=-inf)
+    return with_peer(with_view(state, view), replace(peer, heard_at=state.now))
+
+
+def _after_echo(state: State, view: View, event: RecordSeen) -> State | None:
+    """Our own renewal, come back: we hold for longer, and the next one has its time."""
+    record, outstanding = event.record, view.outstanding
+    if outstanding is None or outstanding.id != record.id or record.basis != view.tail:
+        return None
+    is_under_way = state.is_forced or state.handover or state.promotion
+    if record.kind is not Kind.RENEW or is_under_way or not _is_ours(state, view):
+        return None
+    node, session, counter = record.id
+    view = with_presence(view, node, session, now=state.now, counter=counter)
+    until = outstanding.sent_at + state.group.timing.lease
+    view = replace(view, tail=record.id, outstanding=None, held_until=until)
+    state = with_view(state, replace(view, holder=Holder(node, session)))
+    due_at = renewal_due_at(state, event.link.broker)
+    return replace(state, wakeup_at=min(state.wakeup_at, due_at)) if due_at > state.now else None
+
+
+def _is_ours(state: State, view: View) -> bool:
+    if view.holder is None or view.holder.is_assumed or view.holder.node != state.me.name:
+        return False
+    return _is_lively(state, view, state.me.name, view.session)
+
+
+def _is_lively(state: State, view: View, node: str, session: str) -> bool:
+    """This session is known and was heard a moment ago: hearing it again changes no judgement
+    about its node, about this link, or about who died."""
+    presence = presence_of(view, node, session)
+    if presence is None or presence.willed_at is not None:
+        return False
+    return state.now - presence.heard_at <= state.group.timing.deaf_after

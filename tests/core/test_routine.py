@@ -1,0 +1,55 @@
+"""What the core may take without asking its rules (edge/core/routine.py)."""
+
+import pytest
+
+from edge.core import routine
+from edge.core.events import HeartbeatSeen, RecordSeen
+from edge.core.state import State
+from edge.core.step import turn
+from edge.core.values import replace
+from tests.core.faults import run
+from tests.core.plan import draw_plan
+
+heard = routine.heard
+
+
+class Referee:
+    """Asks the rules as well, and compares: what they would want and what they would remember."""
+
+    def __init__(self) -> None:
+        self.routine = 0
+        self.asked = 0
+
+    def heard(self, state: State, event: HeartbeatSeen | RecordSeen) -> State | None:
+        after = heard(state, event)
+        self.asked += 1
+        if after is not None:
+            self.routine += 1
+            self.compare(after, *turn(state, state, event))
+        return after
+
+    def compare(self, short: State, full: State, effects: list[object]) -> None:
+        assert not effects, f"the rules want {effects}"
+        assert short.wakeup_at <= full.wakeup_at, "the core would sleep too long"
+        assert short == self.as_unshown(full, short)
+
+    def as_unshown(self, full: State, short: State) -> State:
+        """Role, phase and reason are what people see; they may wait for the next beat."""
+        return replace(
+            full,
+            role=short.role,
+            phase=short.phase,
+            reason=short.reason,
+            wakeup_at=short.wakeup_at,
+        )
+
+
+@pytest.mark.parametrize("kind", ["witness", "three", "paths"])
+def test_the_rules_have_nothing_to_add_to_a_routine_message(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    referee = Referee()
+    monkeypatch.setattr(routine, "heard", referee.heard)
+    for seed in range(6):
+        run(draw_plan(seed, kind=kind), 12.0)
+    assert referee.routine > referee.asked / 2, "most messages should be routine"
