@@ -21,6 +21,12 @@ def due_at(state: State) -> float:
     return opportunity + _stagger(state)
 
 
+def reconsider_at(state: State) -> float:
+    """When `due_at` may become earlier by itself: a better candidate is silent for too long."""
+    claim_after = state.group.timing.claim_after
+    return min((peer.heard_at + claim_after for peer in peers.betters(state)), default=inf)
+
+
 def _stagger(state: State) -> float:
     """An order names who shall be hot; without one the better candidates go first."""
     is_called = state.promotion is not None or _is_called(state)

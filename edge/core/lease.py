@@ -206,16 +206,18 @@ def _release_broker(state: State, broker: str, *, term: int, to: str | None) -> 
 
 def seed(state: State) -> Step:
     """Put the highest known term on an empty register: our own broker's, or a witness's."""
-    ours = state.group.witnesses | {state.me.name}
-    empty = [
-        broker
-        for broker in state.group.brokers
-        if broker in ours
-        and state.now >= sent_at(state, broker) + state.group.timing.lease
-        and (views := views_of(state, broker))
-        and all(view.tail is None for view in views)
-    ]
+    empty = [each for each in state.group.brokers if state.now >= seed_at(state, each)]
     return for_each(state, empty, partial(_release_broker, term=state.term, to=None))
+
+
+def seed_at(state: State, broker: str) -> float:
+    """When this broker's register gets its seed, or infinity: not ours to seed, or not empty."""
+    if broker != state.me.name and broker not in state.group.witnesses:
+        return inf
+    views = views_of(state, broker)
+    if not views or any(view.tail is not None for view in views):
+        return inf
+    return sent_at(state, broker) + state.group.timing.lease
 
 
 def for_each(state: State, brokers: Iterable[str], rule: Callable[[State, str], Step]) -> Step:

@@ -7,7 +7,7 @@ from edge.core.effects import Answer, Effect, Leave, Report, StopDuty
 from edge.core.events import Ordered, PauseOrder, PromoteOrder, StopOrder, SwitchoverOrder
 from edge.core.lease import Step
 from edge.core.model import Pause, Policy, Record
-from edge.core.state import Handover, Peer, Promotion, State, peer_of
+from edge.core.state import Handover, Peer, Promotion, State, Tenure, peer_of
 from edge.core.values import replace
 
 
@@ -182,10 +182,6 @@ def preempt(state: State) -> Step:
     return begin_handover(state, peer.name, None)
 
 
-def preempt_at(state: State) -> float:
-    return _preemption(state)[0]
-
-
 def _preemption(state: State) -> tuple[float, Peer | None]:
     is_settled = state.tenure is not None and state.handover is None and not state.pause.is_on
     if not state.group.preempt or not is_settled:
@@ -225,10 +221,26 @@ def meet(state: State, record: Record) -> Step:
 def limit_duty(state: State) -> Step:
     """A duty that does not start in time: give the lease back and let the next one try."""
     tenure = state.tenure
-    if tenure is None or tenure.duty_started_at is not None or state.handover is not None:
-        return state, ()
-    if state.now < tenure.since + state.group.timing.starting_to_hot:
+    if tenure is None or state.now < _duty_deadline(state, tenure):
         return state, ()
     effects: tuple[Effect, ...]
     state, effects = begin_handover(state, None, None)
     return state, (Report("failed", "duty_did_not_start", tenure.term, state.me.name), *effects)
+
+
+def deadline(state: State) -> float:
+    """When the first of the orders under way has taken too long, or infinity."""
+    instants = [inf]
+    if state.handover is not None and state.handover.released_at is not None:
+        instants.append(_handover_deadline(state, state.handover))
+    if state.promotion is not None:
+        instants.append(state.promotion.began_at + state.group.timing.election)
+    if state.tenure is not None:
+        instants += [_duty_deadline(state, state.tenure), _preemption(state)[0]]
+    return min(instants)
+
+
+def _duty_deadline(state: State, tenure: Tenure) -> float:
+    if tenure.duty_started_at is not None or state.handover is not None:
+        return inf
+    return tenure.since + state.group.timing.starting_to_hot

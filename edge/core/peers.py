@@ -103,7 +103,7 @@ def heard_record(state: State, node: str) -> State:
 def peer_lives(state: State, peer: Peer, within: float | None = None) -> bool:
     limit = state.group.timing.lost_after if within is None else within
     return (
-        state.now - peer.heard_at <= limit
+        state.now < peer.heard_at + limit
         and not peer.has_stopped
         and not death.is_silent(state, peer.name)
     )
@@ -147,18 +147,24 @@ def _merit(state: State, peer: Peer) -> tuple[bool, int, int, str]:
 
 
 def rank(state: State) -> int:
-    """How many living candidates come before us; the silent last hot node is none of them."""
+    """How many living candidates come before us."""
+    return len(betters(state))
+
+
+def betters(state: State) -> list[Peer]:
+    """The living candidates that come before us; the silent last hot node is none of them."""
     ours = (state.saved.was_synchronised, state.me.priority, service_level(state), state.me.name)
     within = state.group.timing.claim_after
-    return sum(
-        _merit(state, peer) > ours
+    return [
+        peer
         for peer in state.peers
         if state.group.member(peer.name).priority > 0
         and state.group.member(peer.name).can_be_hot
         and peer.role is not Role.FAULTY
         and peer.name != state.last_hot
+        and _merit(state, peer) > ours
         and peer_lives(state, peer, within)
-    )
+    ]
 
 
 def service_level(state: State) -> int:

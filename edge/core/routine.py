@@ -12,7 +12,7 @@ from edge.core.events import HeartbeatSeen, RecordSeen
 from edge.core.lease import renewal_due_at
 from edge.core.model import Kind
 from edge.core.register import presence_of, with_presence
-from edge.core.state import Holder, State, View, peer_of, view_of, with_peer, with_view
+from edge.core.state import Holder, Peer, State, View, peer_of, view_of, with_peer, with_view
 from edge.core.values import replace
 
 
@@ -36,8 +36,8 @@ def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | 
     view = with_presence(view, event.node, event.session, now=state.now)
     if event.node == state.me.name:
         return with_view(state, view)
-    peer = peer_of(state, event.node)
-    if peer is None or peer.boot != event.boot or peer.config != event.config or peer.has_stopped:
+    peer = _lively_peer(state, event.node)
+    if peer is None or peer.boot != event.boot or peer.config != event.config:
         return None
     peer = replace(peer, heard_at=state.now, sequence=max(peer.sequence, event.sequence))
     return with_peer(with_view(state, view), peer)
@@ -53,8 +53,8 @@ def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
         return None
     if node == state.me.name or view.holder != Holder(node, session):
         return None
-    peer = peer_of(state, node)
-    if peer is None or peer.has_stopped or not _is_lively(state, view, node, session):
+    peer = _lively_peer(state, node)
+    if peer is None or not _is_lively(state, view, node, session):
         return None
     view = with_presence(view, node, session, now=state.now, counter=counter)
     view = replace(view, tail=record.id, heard_other_at=state.now, held_until=-inf)
@@ -91,3 +91,11 @@ def _is_lively(state: State, view: View, node: str, session: str) -> bool:
     if presence is None or presence.willed_at is not None:
         return False
     return state.now - presence.heard_at <= state.group.timing.deaf_after
+
+
+def _lively_peer(state: State, node: str) -> Peer | None:
+    """A retained record tells of a session, but not of a living node."""
+    peer = peer_of(state, node)
+    if peer is None or peer.has_stopped:
+        return None
+    return peer if state.now - peer.heard_at <= state.group.timing.deaf_after else None

@@ -313,7 +313,13 @@ def _standby_reason(state: State) -> str:
 def _wakeup_at(state: State) -> float:
     """The next instant at which some rule has something to do."""
     timing = state.group.timing
-    instants = [state.beat_at + timing.presence_interval, claims.due_at(state)]
+    instants = [
+        state.beat_at + timing.presence_interval,
+        claims.due_at(state),
+        claims.reconsider_at(state),
+        orders.deadline(state),
+        *(lease.seed_at(state, each) for each in state.group.brokers),
+    ]
     instants += [
         view.outstanding.sent_at + timing.lease
         for view in state.views
@@ -322,7 +328,7 @@ def _wakeup_at(state: State) -> float:
     if state.attempt is not None:
         instants.append(state.attempt.started_at + timing.claim_timeout)
     if state.tenure is not None:
-        instants += [lease.lease_until(state), orders.preempt_at(state)]
+        instants.append(lease.lease_until(state))
     if _term_at_stake(state) is not None:
         instants += [_renewal_at(state, each) for each in state.group.brokers]
     return max(min(instants), state.now)

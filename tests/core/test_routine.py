@@ -50,6 +50,6 @@ def test_the_rules_have_nothing_to_add_to_a_routine_message(
 ) -> None:
     referee = Referee()
     monkeypatch.setattr(routine, "heard", referee.heard)
-    for seed in range(6):
+    for seed in range(10):
         run(draw_plan(seed, kind=kind), 12.0)
     assert referee.routine > referee.asked / 2, "most messages should be routine"
