@@ -46,6 +46,7 @@ from edge.core.step import step
 from edge.errors import OperatorError
 from edge.journal import event_payload, now_text
 from edge.ports import Message, Path
+from edge.recorder import Recorder
 from edge.requests import COMMANDS, Desk, Office
 from edge.twin import NOBODY, must_leave, sign_of, with_sign
 from edge.wire import Decoder, Key, Payload, Rejected, Topics, record_payload, seal
@@ -73,6 +74,7 @@ class Tools:
     remember: Callable[[Payload], bool]
     save: Callable[[Saved], None]
     members: frozenset[str]
+    recorder: Recorder
 
 
 class Agent:
@@ -240,10 +242,15 @@ class Agent:
             self.alert("bad_messages", f"Messages that change nothing were ignored ({counts}).")
 
     def _step(self, event: Event) -> None:
-        now = self._loop.time()
+        now, jitter = self._loop.time(), random.random()  # noqa: S311  no secret
         self._late = max(self._late, now - self._state.wakeup_at)
         before = self._state
-        self._state, effects = step(before, event, now, random.random())  # noqa: S311  no secret
+        try:
+            self._state, effects = step(before, event, now, jitter)
+        except Exception as error:
+            self._tools.recorder.note_failure(now, jitter, event, error)
+            raise
+        self._tools.recorder.note(now, jitter, event, effects, self._state)
         for effect in effects:
             self._carry_out(effect)
         is_news = not isinstance(event, Woke) or bool(effects)

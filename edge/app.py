@@ -23,15 +23,18 @@ from edge.adapters.history import History
 from edge.adapters.links import Handlers, LinkOptions, MqttLink
 from edge.adapters.mqtt import Endpoint
 from edge.adapters.netcheck import NetworkCheck
+from edge.adapters.recordings import make_recorder
 from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
 from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved, Timing
+from edge.core.state import State
 from edge.core.step import start
 from edge.errors import OperatorError
 from edge.ports import Message
+from edge.recorder import Recorder
 from edge.settings import Settings
 from edge.settings.file import read_secret
 from edge.wire import (
@@ -58,6 +61,8 @@ def run(settings: Settings, node: str) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
+    # Whoever asks too early for a recording gets none, and the node lives.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     for sentence in settings.not_yet():
         log.warning("%s", sentence)
     try:
@@ -92,6 +97,7 @@ class _Parts:
 
     agent: Agent
     board: Board
+    recorder: Recorder
     links: dict[Link, MqttLink]
     request_links: dict[Link, MqttLink]
 
@@ -109,8 +115,9 @@ class _Node:
         self._secret = read_secret(settings)
         self._topics = Topics(settings.group)
         self._key = mac_key(self._secret, settings.group)
-        self._lock = lock_folder(settings.state_path(node))
-        self._file = TermFile(settings.state_path(node))
+        self._path = settings.state_path(node)
+        self._lock = lock_folder(self._path)
+        self._file = TermFile(self._path)
         self._memory = self._file.open(secret_digest(self._secret))
         self._saved = self._memory.saved
         boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
@@ -140,11 +147,13 @@ class _Node:
     def _make_parts(self) -> _Parts:
         links: dict[Link, MqttLink] = {}
         request_links: dict[Link, MqttLink] = {}
-        history = History(self._settings.state_path(self._name), self._writer.submit)
+        history = History(self._path, self._writer.submit)
         identity = Identity(self._name, self._boot, version("edge-redundancy"))
         foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
         board = Board(identity, self._key, self._topics, links, foreign, history.read)
         members = frozenset(self._settings.members)
+        state = self._first_state()
+        recorder = make_recorder(state, self._settings.recording, self._path)
         tools = Tools(
             boot=self._boot,
             key=self._key,
@@ -155,21 +164,18 @@ class _Node:
             remember=history.add,
             save=self._save,
             members=frozenset(each.name for each in self._settings.nodes),
-        )
-        loop = asyncio.get_running_loop()
-        state = start(
-            self._name,
-            make_group(self._settings),
-            self._settings.config_hash(),
-            self._saved,
-            loop.time(),
-            0.0,
+            recorder=recorder,
         )
         agent = Agent(state, tools, links, request_links)
         links.update(self._make_links(agent, board))
         request_links.update(self._make_request_links(agent))
         self._link_tasks: list[asyncio.Task[None]] = []
-        return _Parts(agent, board, links, request_links)
+        return _Parts(agent, board, recorder, links, request_links)
+
+    def _first_state(self) -> State:
+        group, config = make_group(self._settings), self._settings.config_hash()
+        now = asyncio.get_running_loop().time()
+        return start(self._name, group, config, self._saved, now, 0.0)
 
     def _save(self, saved: Saved) -> None:
         self._file.write(Memory(saved, self._memory.boots, self._memory.secret_digest))
@@ -305,6 +311,7 @@ class _Node:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGUSR1, parts.recorder.save, "asked")
 
     async def _say_good_bye(self, parts: _Parts) -> None:
         """Our own broker ends next: wait until it has passed the good-bye on."""

@@ -191,6 +191,27 @@ def history(
 
 
 @app.command()
+def replay(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A recording-....jsonl of the state folder.")
+    ],
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="STEP", help="Negative: from the end.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="STEP")] = None,
+    changes: Annotated[bool, typer.Option("--changes", help="Only the role changes.")] = False,
+    json: Json = False,
+) -> None:
+    """Repeat what a node recorded, step by step, with the core that is installed here.
+
+    Exit code: 0 the same as recorded, 1 not the same, 2 a bad file.
+    """
+    from edge.commands.replay import Window, replay_file  # noqa: PLC0415
+
+    raise typer.Exit(replay_file(file, Window(first, last, changes), as_json=json))
+
+
+@app.command()
 def password(
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="The broker's engine: embedded, amqtt, mosquitto.")

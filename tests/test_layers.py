@@ -19,10 +19,11 @@ NESTING = 3
 # The longest name that fits decides, so edge.core is not in the layer of edge.
 LAYERS = (
     ("edge", "edge.core"),
-    ("edge.wire", "edge.errors"),
+    ("edge.wire", "edge.plain", "edge.errors"),
     ("edge.ports",),
     ("edge.views", "edge.journal", "edge.twin"),
     ("edge.board", "edge.requests"),
+    ("edge.recorder",),
     ("edge.agent",),
     (
         "edge.adapters",

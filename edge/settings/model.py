@@ -34,6 +34,7 @@ from edge.settings.values import (
     Node,
     Policy,
     Profile,
+    Recording,
     Seconds,
     Timing,
     Witness,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     broker: Broker = Broker()
     access: Access = Access()
     duty: Duty = Duty()
+    recording: Recording = Recording()
     console: Console | None = None
     database: Database | None = None
 

@@ -40,6 +40,14 @@ class Anonymous(StrEnum):
     OPERATE = "operate"
 
 
+class RecordingWrite(StrEnum):
+    """When a recording is written besides: always after a failure of ours, and on SIGUSR1."""
+
+    ON_REQUEST = "on_request"
+    ROLE_CHANGES = "role_changes"
+    ALWAYS = "always"
+
+
 class UserRole(StrEnum):
     READ = "read"
     OPERATE = "operate"
@@ -269,6 +277,14 @@ class Duty(Table):
 
 class Console(Table):
     port: Port = 8080
+
+
+class Recording(Table):
+    """What the core was told last, for `edge replay`: `inputs` in memory, `keep` files."""
+
+    write: RecordingWrite = RecordingWrite.ON_REQUEST
+    inputs: Annotated[int, BeforeValidator(_refuse_truth), Field(ge=100, le=1_000_000)] = 8000
+    keep: Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=100_000)] = 10
 
 
 class Database(Table):

@@ -14,6 +14,7 @@ from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId,
 from edge.core.step import start
 from edge.errors import OperatorError
 from edge.ports import Message
+from edge.recorder import Recorder, Snapshot
 from edge.twin import NOBODY, Sign, Twin, must_leave, with_sign
 from edge.wire import Decoder, Payload, Topics, decode_response, mac_key, record_payload, seal
 from tests.shell.ports import free_port
@@ -74,6 +75,9 @@ class Node:
         self.requests = {link: FakePath(link) for link in LINKS}
         self.disk_is_full = False
         self.saved: list[Saved] = []
+        self.recordings: list[Snapshot] = []
+        now = asyncio.get_running_loop().time()
+        state = start("white", GROUP, "config", Saved(), now, 0.0)
         identity = Identity("white", "1abc", "1.0")
         board = Board(identity, KEY, TOPICS, self.paths, frozenset({"router"}), list)
         tools = Tools(
@@ -86,9 +90,8 @@ class Node:
             remember=self._remember,
             save=self._save,
             members=frozenset({"white", "black"}),
+            recorder=Recorder(state, 1000, self.recordings.append),
         )
-        now = asyncio.get_running_loop().time()
-        state = start("white", GROUP, "config", Saved(), now, 0.0)
         self.agent = Agent(state, tools, self.paths, self.requests)
 
     def connect(self) -> None:

@@ -15,6 +15,7 @@ COMMANDS = [
     "pause",
     "resume",
     "history",
+    "replay",
     "password",
     "demo",
 ]

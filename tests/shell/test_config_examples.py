@@ -32,7 +32,7 @@ def test_example_loads(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["timing", "netcheck", "broker", "access", "duty", "console", "database"]
+    "table", ["timing", "netcheck", "broker", "access", "duty", "recording", "console", "database"]
 )
 def test_the_reference_shows_every_key(table: str) -> None:
     data = tomllib.loads((CONFIG / "reference.toml").read_text())
@@ -44,7 +44,7 @@ def test_the_reference_shows_the_defaults() -> None:
     data = tomllib.loads((CONFIG / "reference.toml").read_text())
     given = {key: data[key] for key in ("group", "node", "witness")}
     defaults = Settings(**given).model_dump(mode="json")
-    for table in ("timing", "broker"):
+    for table in ("timing", "broker", "recording"):
         assert data[table] | {"websocket_port": None} == defaults[table] | {"websocket_port": None}
     for key in ("profile", "preempt", "preempt_delay", "trust_will", "wait_for_all"):
         assert data[key] == defaults[key], key
