@@ -176,7 +176,7 @@ def view_of(state: State, link: Link) -> View | None:
 def views_of(state: State, broker: str) -> tuple[View, ...]:
     """The subscribed views of one broker, in the order of their paths."""
     return tuple(
-        [view for view in state.views if view.link.broker == broker and view.is_subscribed]
+        [view for view in state.views if view.link.broker == broker and view.subscribed_at < inf]
     )
 
 

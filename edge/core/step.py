@@ -55,7 +55,7 @@ def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter
         saved=saved,
         peers=others,
     )
-    return replace(_with_role(state), wakeup_at=now)
+    return replace(_with_role(state, claims.due_at(state)), wakeup_at=now)
 
 
 def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, list[Effect]]:
@@ -78,7 +78,8 @@ def turn(before: State, state: State, event: Event) -> tuple[State, list[Effect]
         state, more = _apply(state, event)
         state, rest = _settle(state)
         effects = (*effects, *more, *rest)
-    state = replace(_with_role(state), wakeup_at=_wakeup_at(state))
+    claim_at = claims.due_at(state)
+    state = replace(_with_role(state, claim_at), wakeup_at=_wakeup_at(state, claim_at))
     check(before, state)
     return state, _durable_first(before, state, effects)
 
@@ -271,11 +272,11 @@ def _network_checked(state: State, event: NetworkChecked) -> State:
     return replace(state, reference_until=until, reference_since=since)
 
 
-def _with_role(state: State) -> State:
+def _with_role(state: State, claim_at: float) -> State:
     faulty = peers.why_faulty(state)
     if state.tenure is not None:
         return _as_hot(state)
-    state = replace(state, phase=_phase(state))
+    state = replace(state, phase=_phase(state, claim_at))
     if not state.me.can_be_hot:
         return replace(state, role=Role.WITNESS, phase=Phase.NONE, reason=faulty or "witness")
     if faulty:
@@ -295,12 +296,12 @@ def _as_hot(state: State) -> State:
     return replace(state, role=Role.HOT, phase=phase, reason=state.tenure.reason)
 
 
-def _phase(state: State) -> Phase:
+def _phase(state: State, claim_at: float) -> Phase:
     if state.attempt is not None:
         return Phase.ELECTION
     if peers.hot_peer(state) is not None:
         return Phase.NONE
-    return Phase.ELECTION if claims.due_at(state) < inf else Phase.WAITING_HOT
+    return Phase.ELECTION if claim_at < inf else Phase.WAITING_HOT
 
 
 def _standby_reason(state: State) -> str:
@@ -310,13 +311,13 @@ def _standby_reason(state: State) -> str:
     return "paused" if state.pause.is_on else "no hot node"
 
 
-def _wakeup_at(state: State) -> float:
+def _wakeup_at(state: State, claim_at: float) -> float:
     """The next instant at which some rule has something to do."""
     timing = state.group.timing
     instants = [
         state.beat_at + timing.presence_interval,
-        claims.due_at(state),
-        claims.reconsider_at(state),
+        claim_at,
+        inf if claim_at == inf else claims.reconsider_at(state),
         orders.deadline(state),
         *(lease.seed_at(state, each) for each in state.group.brokers),
     ]
