@@ -85,3 +85,9 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def is_broker(pid: int) -> bool:
+    """One of our own engines' children, or a mosquitto."""
+    command = command_line(pid)
+    return "-m broker" in command or "mosquitto" in command

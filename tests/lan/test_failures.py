@@ -10,7 +10,7 @@ from tests.lan.conftest import MakeGroup
 from tests.lan.deadline import holds_for
 from tests.lan.group import OUTSIDE, Group
 from tests.lan.groupfile import WITNESS
-from tests.lan.processes import command_line
+from tests.lan.processes import is_broker
 
 pytestmark = pytest.mark.lan
 
@@ -129,12 +129,8 @@ def test_hot_node_without_a_majority_stops_and_comes_back(group: Group) -> None:
     group.wait_hot("white")
 
 
-def is_broker(command: str) -> bool:
-    return "-m broker" in command or "mosquitto" in command
-
-
 def test_killed_broker_of_the_hot_node_comes_back_and_changes_nothing(group: Group) -> None:
-    brokers = [pid for pid in group.processes["white"].family() if is_broker(command_line(pid))]
+    brokers = [pid for pid in group.processes["white"].family() if is_broker(pid)]
     assert brokers, group.explain()
     for pid in brokers:
         os.kill(pid, signal.SIGKILL)
