@@ -20,7 +20,7 @@ NESTING = 3
 LAYERS = (
     ("edge", "edge.core"),
     ("edge.wire", "edge.plain", "edge.errors"),
-    ("edge.ports",),
+    ("edge.ports", "edge.duty.ports"),
     ("edge.views", "edge.journal", "edge.twin"),
     ("edge.board", "edge.requests"),
     ("edge.recorder",),
@@ -28,6 +28,7 @@ LAYERS = (
     (
         "edge.adapters",
         "edge.console",
+        "edge.duty",
         "edge.settings",
     ),
     ("edge.access",),
