@@ -17,6 +17,7 @@ import orjson
 from edge.board import Board
 from edge.core.effects import (
     Answer,
+    AskToSwitch,
     Beat,
     Effect,
     Leave,
@@ -37,6 +38,7 @@ from edge.core.events import (
     PeerSeen,
     StrangerSeen,
     Subscribed,
+    SwitchJudged,
     WillSeen,
     Woke,
 )
@@ -277,6 +279,8 @@ class Agent:
                 self._inbox.append(DutyStarted(term))
             case StopDuty(term):
                 self._inbox.append(DutyStopped(term))
+            case AskToSwitch(term):
+                self._inbox.append(SwitchJudged(term, ""))
             case Report():
                 self._report(effect)
             case Answer():

@@ -47,6 +47,14 @@ class StopDuty:
 
 
 @dataclass(frozen=True, slots=True)
+class AskToSwitch:
+    """Ask those who may object to a planned switchover; SwitchJudged follows."""
+
+    term: int
+    to: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Something people want to know: the event topic, the log, the history. Times in seconds."""
 
@@ -75,4 +83,15 @@ class Leave:
     """Everything is handed over: say good-bye and end."""
 
 
-Effect = Persist | Publish | Beat | Reconnect | StartDuty | StopDuty | Report | Answer | Leave
+Effect = (
+    Persist
+    | Publish
+    | Beat
+    | Reconnect
+    | StartDuty
+    | StopDuty
+    | AskToSwitch
+    | Report
+    | Answer
+    | Leave
+)

@@ -104,7 +104,24 @@ class DutyStarted:
 
 @dataclass(frozen=True, slots=True)
 class DutyStopped:
+    """The outputs are off: as ordered, or because they could not start or were withdrawn."""
+
     term: int
+
+
+@dataclass(frozen=True, slots=True)
+class FitnessChanged:
+    """Whether this node can do its duty; `why_not` is empty if it can."""
+
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchJudged:
+    """The answer to AskToSwitch; `why_not` is empty if the switchover may go on."""
+
+    term: int
+    why_not: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +173,7 @@ Event = (
     | NetworkChecked
     | DutyStarted
     | DutyStopped
+    | FitnessChanged
+    | SwitchJudged
     | Ordered
 )

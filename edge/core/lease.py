@@ -51,7 +51,7 @@ def _expiries(state: State) -> list[float]:
     """`held_until` of every broker of the group, in one pass."""
     latest = dict.fromkeys(state.group.brokers, -inf)
     for view in state.views:
-        if view.subscribed_at < inf and view.held_until > latest[view.link.broker]:
+        if view.subscribed_at < inf and view.held_until > latest.get(view.link.broker, inf):
             latest[view.link.broker] = view.held_until
     return list(latest.values())
 

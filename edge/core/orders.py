@@ -3,8 +3,15 @@
 from math import inf
 
 from edge.core import claims, lease, peers
-from edge.core.effects import Answer, Effect, Leave, Report, StopDuty
-from edge.core.events import Ordered, PauseOrder, PromoteOrder, StopOrder, SwitchoverOrder
+from edge.core.effects import Answer, AskToSwitch, Effect, Leave, Report, StopDuty
+from edge.core.events import (
+    Ordered,
+    PauseOrder,
+    PromoteOrder,
+    StopOrder,
+    SwitchJudged,
+    SwitchoverOrder,
+)
 from edge.core.lease import Step
 from edge.core.model import Pause, Policy, Record
 from edge.core.state import Handover, Peer, Promotion, State, Tenure, peer_of
@@ -37,7 +44,7 @@ def _switch_over(state: State, to: str | None, ticket: int) -> Step:
     target, problem = _target(state, to)
     if target is None:
         return _refuse(state, ticket, "not_ready", problem)
-    return begin_handover(state, target.name, ticket)
+    return _ask_and_hand_over(state, target.name, ticket)
 
 
 def _target(state: State, to: str | None) -> tuple[Peer | None, str]:
@@ -56,15 +63,44 @@ def begin_handover(state: State, to: str | None, ticket: int | None) -> Step:
     """First the outputs stop; the lease is kept until they have."""
     tenure = state.tenure
     assert tenure is not None, "only a hot node hands over"
+    if ticket is None and state.handover is not None:
+        ticket = state.handover.ticket  # what was still being asked about happens now
     state = replace(state, handover=Handover(to, ticket, state.now))
     return state, (StopDuty(tenure.term),)
+
+
+def _is_handing_over(state: State) -> bool:
+    return state.handover is not None and not state.handover.is_asking
+
+
+def _ask_and_hand_over(state: State, to: str, ticket: int | None) -> Step:
+    """A switchover that nobody needs at once: whoever may object is asked first."""
+    if not state.asks_before_switch:
+        return begin_handover(state, to, ticket)
+    tenure = state.tenure
+    assert tenure is not None, "only a hot node hands over"
+    state = replace(state, handover=Handover(to, ticket, state.now, is_asking=True))
+    return state, (AskToSwitch(tenure.term, to),)
+
+
+def switch_judged(state: State, event: SwitchJudged) -> Step:
+    handover, tenure = state.handover, state.tenure
+    if tenure is None or tenure.term != event.term or handover is None or not handover.is_asking:
+        return state, ()
+    if not event.why_not:
+        return begin_handover(state, handover.to, handover.ticket)
+    again_at = state.now + state.group.timing.preempt_delay
+    state = replace(state, preempts_not_before=again_at)
+    return _end_handover(state, "vetoed", event.why_not, state.now - handover.began_at)
 
 
 def duty_stopped(state: State, term: int) -> Step:
     """The outputs are off: now the lease is given up, to the target by name."""
     handover = state.handover
-    if state.tenure is None or state.tenure.term != term or handover is None:
+    if state.tenure is None or state.tenure.term != term:
         return state, ()
+    if handover is None or handover.is_asking:
+        return _duty_lost(state, state.tenure)
     state, effects = lease.release(state, term=term, to=handover.to)
     state = replace(
         claims.end_tenure(state),
@@ -72,6 +108,26 @@ def duty_stopped(state: State, term: int) -> Step:
         yields_until=state.now + state.group.timing.claim_after,
     )
     return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
+
+
+def _duty_lost(state: State, tenure: Tenure) -> Step:
+    """A duty that did not start, or that the guard withdrew: who is hot does the work, so the
+    lease goes to whoever comes first, and this node lets the others try before it tries again."""
+    reason = "duty_failed" if tenure.duty_started_at is None else "duty_lost"
+    state, effects = lease.release(state, term=tenure.term)
+    state = replace(
+        claims.end_tenure(state), yields_until=state.now + 2 * state.group.timing.claim_after
+    )
+    return state, (*effects, Report("demoted", reason, tenure.term, state.me.name))
+
+
+def relieve(state: State) -> Step:
+    """A hot node that cannot do its duty hands over to a standby that can, if there is one."""
+    is_busy = _is_handing_over(state) or state.pause.is_on
+    if not state.unfit or state.tenure is None or is_busy:
+        return state, ()
+    ready = peers.ready_peers(state)
+    return begin_handover(state, ready[0].name, None) if ready else (state, ())
 
 
 def follow_handover(state: State) -> Step:
@@ -83,9 +139,8 @@ def follow_handover(state: State) -> Step:
     if handover.released_at is None:
         if state.tenure is not None:
             return state, ()
-        return _end_handover(
-            state, "failed", "the lease was lost before the duty had stopped", took
-        )
+        text = "the lease was lost before the duty had stopped"
+        return _end_handover(state, "failed", text, took)
     hot = peers.hot_peer(state)
     if hot is not None and hot.term > state.term - 1 and hot.name == handover.to:
         return _end_handover(state, "", hot.name, took)
@@ -166,7 +221,7 @@ def _stop(state: State) -> Step:
         state, effects = lease.release(state, term=state.term)
         return replace(state, attempt=None), (*effects, Leave())
     ready = peers.ready_peers(state)
-    if state.handover is not None:
+    if _is_handing_over(state):
         return state, ()
     return begin_handover(state, ready[0].name if ready else None, None)
 
@@ -179,7 +234,7 @@ def preempt(state: State) -> Step:
     at, peer = _preemption(state)
     if peer is None or state.now < at:
         return state, ()
-    return begin_handover(state, peer.name, None)
+    return _ask_and_hand_over(state, peer.name, None)
 
 
 def _preemption(state: State) -> tuple[float, Peer | None]:
@@ -192,11 +247,10 @@ def _preemption(state: State) -> tuple[float, Peer | None]:
         if state.group.member(peer.name).priority > state.me.priority
     ]
     best = better[0] if better else None
-    return (inf, None) if best is None else (best.ready_since + _preempt_delay(state), best)
-
-
-def _preempt_delay(state: State) -> float:
-    return state.group.timing.preempt_delay
+    if best is None:
+        return inf, None
+    settled_at = best.ready_since + state.group.timing.preempt_delay
+    return max(settled_at, state.preempts_not_before), best
 
 
 def meet(state: State, record: Record) -> Step:
@@ -209,7 +263,7 @@ def meet(state: State, record: Record) -> Step:
     ours = (tenure.term, state.me.priority)
     theirs = (record.term, other.priority)
     yields = theirs > ours or (theirs == ours and other.name < state.me.name)
-    if state.handover is not None:
+    if _is_handing_over(state):
         return state, ()
     term, me = tenure.term, state.me.name
     if not yields:

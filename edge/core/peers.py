@@ -11,6 +11,8 @@ from edge.core.state import Peer, State, peer_of, view_of, with_peer, with_term,
 from edge.core.values import replace
 
 HEALTHY = 200
+# The node is there, but its duty fails on it.
+UNFIT = 50
 
 
 def with_word(state: State, event: PeerSeen) -> State:
@@ -140,10 +142,10 @@ def why_not_ready(state: State, peer: Peer) -> str:
     return ""
 
 
-def _merit(state: State, peer: Peer) -> tuple[bool, int, int, str]:
-    """Best candidate: synchronised first, then priority, then health, then name."""
-    priority = state.group.member(peer.name).priority
-    return (peer.is_synchronised, priority, peer.service_level, peer.name)
+def _merit(state: State, peer: Peer) -> tuple[bool, bool, int, int, str]:
+    """Best candidate: synchronised first, then fit, then priority, then health, then name."""
+    priority, is_fit = state.group.member(peer.name).priority, peer.role is not Role.CRASHED
+    return (peer.is_synchronised, is_fit, priority, peer.service_level, peer.name)
 
 
 def rank(state: State) -> int:
@@ -153,7 +155,9 @@ def rank(state: State) -> int:
 
 def betters(state: State) -> list[Peer]:
     """The living candidates that come before us; the silent last hot node is none of them."""
-    ours = (state.saved.was_synchronised, state.me.priority, service_level(state), state.me.name)
+    is_fit, priority = not state.unfit, state.me.priority
+    level, name = service_level(state), state.me.name
+    ours = (state.saved.was_synchronised, is_fit, priority, level, name)
     within = state.group.timing.claim_after
     return [
         peer
@@ -169,6 +173,8 @@ def betters(state: State) -> list[Peer]:
 
 def service_level(state: State) -> int:
     """OPC UA's one byte: 0 maintenance, 1 no data, 2-199 degraded, 200-255 healthy."""
+    if state.unfit:
+        return UNFIT
     if state.is_hot:
         return 255
     if state.pause.is_on:

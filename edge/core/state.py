@@ -110,6 +110,7 @@ class Handover:
     ticket: int | None
     began_at: float
     released_at: float | None = None
+    is_asking: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ class State:
     jitter: float
     started_at: float
     saved: Saved
+    asks_before_switch: bool = False
+    unfit: str = ""
     counter: int = 0
     views: tuple[View, ...] = ()
     peers: tuple[Peer, ...] = ()
@@ -147,6 +150,7 @@ class State:
     is_leaving: bool = False
     claims_not_before: float = -inf
     yields_until: float = -inf
+    preempts_not_before: float = -inf
     stalled_at: float = -inf
     reference_until: float = -inf
     reference_since: float = inf

@@ -13,6 +13,7 @@ from edge.core.events import (
     DutyStarted,
     DutyStopped,
     Event,
+    FitnessChanged,
     HeartbeatSeen,
     LinkDenied,
     LinkLost,
@@ -23,6 +24,7 @@ from edge.core.events import (
     RecordSeen,
     StrangerSeen,
     Subscribed,
+    SwitchJudged,
     WillSeen,
     Woke,
 )
@@ -42,7 +44,16 @@ from edge.core.state import (
 from edge.core.values import replace
 
 
-def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter: float) -> State:
+def start(
+    node: str,
+    group: Group,
+    config: str,
+    saved: Saved,
+    now: float,
+    jitter: float,
+    *,
+    asks_before_switch: bool = False,
+) -> State:
     """The state of a node that has just begun; nothing is connected yet."""
     others = tuple(Peer(each.name) for each in group.members if each.name != node)
     state = State(
@@ -53,6 +64,7 @@ def start(node: str, group: Group, config: str, saved: Saved, now: float, jitter
         jitter=jitter,
         started_at=now,
         saved=saved,
+        asks_before_switch=asks_before_switch,
         peers=others,
     )
     return replace(_with_role(state, claims.due_at(state)), wakeup_at=now)
@@ -165,6 +177,7 @@ RULES = (
     orders.follow_handover,
     orders.follow_promotion,
     orders.limit_duty,
+    orders.relieve,
     orders.preempt,
     lease.seed,
     _begin_if_due,
@@ -201,6 +214,10 @@ def _apply(state: State, event: Event) -> Step:  # noqa: C901, PLR0911, PLR0912 
             return claims.duty_started(state, term)
         case DutyStopped(term):
             return orders.duty_stopped(state, term)
+        case FitnessChanged(why_not):
+            return replace(state, unfit=why_not), ()
+        case SwitchJudged():
+            return orders.switch_judged(state, event)
         case Ordered():
             return orders.obey(state, event)
 
@@ -281,6 +298,8 @@ def _with_role(state: State, claim_at: float) -> State:
         return replace(state, role=Role.WITNESS, phase=Phase.NONE, reason=faulty or "witness")
     if faulty:
         return replace(state, role=Role.FAULTY, phase=Phase.NONE, reason=faulty)
+    if state.unfit:
+        return replace(state, role=Role.CRASHED, reason=state.unfit)
     if state.has_joined:
         return replace(state, role=Role.STANDBY, reason=_standby_reason(state))
     return replace(state, role=Role.STARTING, reason="looking for the hot node")
@@ -291,7 +310,7 @@ def _as_hot(state: State) -> State:
     phase = Phase.NONE
     if state.tenure.duty_started_at is None:
         phase = Phase.STARTING_DUTY
-    if state.handover is not None:
+    if state.handover is not None and not state.handover.is_asking:
         phase = Phase.STOPPING_DUTY
     return replace(state, role=Role.HOT, phase=phase, reason=state.tenure.reason)
 

@@ -81,7 +81,12 @@ class Lab:
     """One node's core with passive registers around it."""
 
     def __init__(
-        self, group: Group | None = None, me: str = "white", saved: Saved | None = None
+        self,
+        group: Group | None = None,
+        me: str = "white",
+        saved: Saved | None = None,
+        *,
+        asks: bool = False,
     ) -> None:
         self.group = group or witness_group()
         self.now = BEGIN
@@ -94,7 +99,10 @@ class Lab:
         self.counter = 1000
         self.beats = 0
         self.deaf: set[str] = set()
-        self.state: State = start(me, self.group, SAME, saved or Saved(), self.now, self.jitter)
+        saved = saved or Saved()
+        self.state: State = start(
+            me, self.group, SAME, saved, self.now, self.jitter, asks_before_switch=asks
+        )
 
     # What happens to the node
 
@@ -280,13 +288,31 @@ def of_kind(effects: list[Effect], kind: type[SomeEffect]) -> list[SomeEffect]:
     return [each for each in effects if isinstance(each, kind)]
 
 
-def hot_lab(group: Group | None = None, me: str = "white", saved: Saved | None = None) -> Lab:
+def hot_lab(
+    group: Group | None = None,
+    me: str = "white",
+    saved: Saved | None = None,
+    *,
+    asks: bool = False,
+) -> Lab:
     """A node that has become hot on empty registers, with nobody else about."""
-    lab = Lab(group, me, saved)
+    lab = Lab(group, me, saved, asks=asks)
     lab.connect_all()
     lab.wait(CLAIM_AFTER + 0.01)
     assert lab.state.tenure is not None, "nobody is in its way"
     lab.tell(DutyStarted(lab.state.tenure.term))
+    lab.forget()
+    return lab
+
+
+def with_standby(
+    group: Group | None = None, me: str = "white", other: str = "black", *, asks: bool = False
+) -> Lab:
+    """A hot node, and a ready standby beside it."""
+    lab = hot_lab(group, me, asks=asks)
+    for broker in lab.group.brokers:
+        lab.word(other, broker=broker)
+        lab.beat(other, broker=broker)
     lab.forget()
     return lab
 

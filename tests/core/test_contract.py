@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core import events
+from edge.core import events, lease
 from edge.core.effects import Effect, Persist, Publish
 from edge.core.model import Kind, Link, Pause, Policy, Record, RecordId, Role, Saved
 from edge.core.state import State
@@ -78,6 +78,8 @@ happenings = st.one_of(
     st.builds(events.NetworkChecked, st.booleans()),
     st.builds(events.DutyStarted, terms),
     st.builds(events.DutyStopped, terms),
+    st.builds(events.FitnessChanged, st.sampled_from(["", "nodered keeps ending"])),
+    st.builds(events.SwitchJudged, terms, st.sampled_from(["", "the tank is filling"])),
     st.builds(events.Ordered, orders, st.integers(0, 3)),
 )
 pauses_between = st.sampled_from([0.0, 0.001, 0.1, 0.25, 0.6, 1.2, 5.0])
@@ -188,3 +190,10 @@ def test_the_core_lets_its_node_rest() -> None:
             lab.tell(events.Woke())
             wakings += 1
         assert wakings < 300
+
+
+def test_a_link_to_a_broker_that_has_no_vote_counts_for_nothing() -> None:
+    lab = hot_lab()
+    until = lease.lease_until(lab.state)
+    lab.connect("elsewhere")
+    assert lease.lease_until(lab.state) == until

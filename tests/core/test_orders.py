@@ -14,7 +14,7 @@ from edge.core.events import (
     SwitchoverOrder,
     Woke,
 )
-from edge.core.model import Group, Kind, Member, Pause, Role, Saved
+from edge.core.model import Kind, Member, Pause, Role, Saved
 from tests.core.lab import (
     CLAIM_AFTER,
     TIMING,
@@ -24,18 +24,9 @@ from tests.core.lab import (
     record,
     standby_lab,
     three_group,
+    with_standby,
     witness_group,
 )
-
-
-def with_standby(group: Group | None = None, me: str = "white", other: str = "black") -> Lab:
-    """A hot node, and a ready standby beside it."""
-    lab = hot_lab(group, me)
-    for broker in lab.group.brokers:
-        lab.word(other, broker=broker)
-        lab.beat(other, broker=broker)
-    lab.forget()
-    return lab
 
 
 def only_answer(lab: Lab) -> Answer:

@@ -3,6 +3,7 @@
 import pytest
 
 from edge.core import routine
+from edge.core.effects import Effect
 from edge.core.events import HeartbeatSeen, RecordSeen
 from edge.core.state import State
 from edge.core.step import turn
@@ -28,7 +29,7 @@ class Referee:
             self.compare(after, *turn(state, state, event))
         return after
 
-    def compare(self, short: State, full: State, effects: list[object]) -> None:
+    def compare(self, short: State, full: State, effects: list[Effect]) -> None:
         assert not effects, f"the rules want {effects}"
         assert short.wakeup_at <= full.wakeup_at, "the core would sleep too long"
         assert short == self.as_unshown(full, short)

@@ -62,6 +62,9 @@ TESTS = {
     "R37": "time_never_runs_backwards the_deadline_takes_effect_before_the_event_is_looked_at",
     "R38": "the_term_is_on_disk_before_the_claim_goes_out",
     "R39": "the_core_lets_its_node_rest",
+    "R40": "a_duty_that_ends_by_itself_gives_the_lease_to_anybody",
+    "R41": "an_unfit_node_claims_after_the_fit_ones_whatever_its_priority",
+    "R42": "whoever_may_object_is_asked_before_anything_stops",
 }
 
 
