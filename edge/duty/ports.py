@@ -56,6 +56,13 @@ class GuardHandle(Protocol):
         A name that does not run (any more) is not an error.
         """
 
+    async def set_guarded(self, name: str, *, guarded: bool) -> None:
+        """From now on a running process ends with the deadline, or only with the agent.
+
+        For instances that stay warm: the active one must not outlive the lease. A name that does
+        not run (any more) is refused.
+        """
+
     def say(self, name: str, line: str) -> None:
         """Write a line to a process's standard input; lost if it does not read."""
 
