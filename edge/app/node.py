@@ -6,13 +6,12 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from math import inf
 
 from broker.engine import Engine, EngineError, supervise
 from broker.engines import create_engine
@@ -20,27 +19,26 @@ from broker.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
 from edge.access import broker_settings
 from edge.adapters.history import History
-from edge.adapters.links import Handlers, LinkOptions, MqttLink
-from edge.adapters.mqtt import Endpoint
+from edge.adapters.links import MqttLink
 from edge.adapters.netcheck import NetworkCheck
 from edge.adapters.recordings import make_recorder
 from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
+from edge.app.connections import Caller, Connections
+from edge.app.group import make_group
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
-from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved, Timing
+from edge.core.model import Kind, Link, Record, RecordId, Saved
 from edge.core.state import State
 from edge.core.step import start
 from edge.errors import OperatorError
-from edge.ports import Message
 from edge.recorder import Recorder
 from edge.settings import Settings
 from edge.settings.file import read_secret
 from edge.wire import (
     Decoder,
     Topics,
-    broker_token,
     mac_key,
     record_payload,
     seal,
@@ -123,6 +121,8 @@ class _Node:
         boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
         self._boot = boot
         self._numbers = itertools.count(1)
+        caller = Caller(node, self._secret, self._new_session)
+        self._connections = Connections(settings, caller)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
 
     async def run(self) -> None:
@@ -167,8 +167,8 @@ class _Node:
             recorder=recorder,
         )
         agent = Agent(state, tools, links, request_links)
-        links.update(self._make_links(agent, board))
-        request_links.update(self._make_request_links(agent))
+        links.update(self._connections.lease_links(agent, board))
+        request_links.update(self._connections.request_links(agent))
         self._link_tasks: list[asyncio.Task[None]] = []
         return _Parts(agent, board, recorder, links, request_links)
 
@@ -177,82 +177,12 @@ class _Node:
         now = asyncio.get_running_loop().time()
         return start(self._name, group, config, self._saved, now, 0.0)
 
-    def _save(self, saved: Saved) -> None:
-        self._file.write(Memory(saved, self._memory.boots, self._memory.secret_digest))
-        self._saved = saved
-
     def _new_session(self) -> str:
         return f"{self._boot}-{next(self._numbers)}"
 
-    def _make_links(self, agent: Agent, board: Board) -> dict[Link, MqttLink]:
-        handlers = Handlers(
-            agent.link_up, agent.subscribed, agent.link_lost, agent.link_denied, agent.received
-        )
-        timing = self._settings.timing
-        options = LinkOptions(
-            purpose="lease",
-            filters=((self._topics.lease,), (self._topics.states, self._topics.heartbeats)),
-            keepalive=timing.keepalive,
-            silence_timeout=max(3 * timing.lease, 1.0),
-        )
-        return {
-            link: self._make_link(link, endpoint, options, handlers, board.will)
-            for link, endpoint in self._endpoints()
-        }
-
-    def _make_request_links(self, agent: Agent) -> dict[Link, MqttLink]:
-        """They say nothing unless somebody asks, and have no will: nobody waits for them."""
-        handlers = Handlers(_ignore, _ignore, _ignore, _ignore, agent.requested)
-        options = LinkOptions(
-            purpose="requests",
-            filters=((self._topics.requests,),),
-            keepalive=self._settings.timing.keepalive,
-            silence_timeout=inf,
-        )
-        return {
-            link: self._make_link(link, endpoint, options, handlers, _ignore)
-            for link, endpoint in self._endpoints()
-        }
-
-    def _make_link(
-        self,
-        link: Link,
-        endpoint: Endpoint,
-        options: LinkOptions,
-        handlers: Handlers,
-        will: Callable[[Link, str], Message | None],
-    ) -> MqttLink:
-        return MqttLink(
-            link=link,
-            endpoint=endpoint,
-            options=options,
-            handlers=handlers,
-            new_session=self._new_session,
-            client_id=lambda session: f"edge-{self._settings.group}-{self._name}-{session}",
-            will=will,
-        )
-
-    def _endpoints(self) -> list[tuple[Link, Endpoint]]:
-        """Every path to every broker; our own one is reached without leaving the machine."""
-        found = []
-        for broker in self._settings.members:
-            ends = self._settings.endpoints(broker)
-            if broker == self._name:
-                ends = ((_own_host(self._settings), ends[0][1]),)
-            user, password = self._log_on(broker)
-            found += [
-                (Link(broker, path), Endpoint(host, port, user, password))
-                for path, (host, port) in enumerate(ends)
-            ]
-        return found
-
-    def _log_on(self, broker: str) -> tuple[str, str | None]:
-        """A witness may want other credentials; everybody else knows us by the group's secret."""
-        for witness in self._settings.witnesses:
-            given = witness.credentials
-            if witness.name == broker and given.user is not None:
-                return given.user, given.password
-        return self._name, broker_token(self._secret, self._settings.group, self._name, broker)
+    def _save(self, saved: Saved) -> None:
+        self._file.write(Memory(saved, self._memory.boots, self._memory.secret_digest))
+        self._saved = saved
 
     async def _run_broker(self, parts: _Parts, started: asyncio.Future[None]) -> None:
         reasons: set[str] = set()
@@ -278,7 +208,7 @@ class _Node:
 
     def _broker_settings(self) -> BrokerSettings:
         """Made anew for each start of the broker: the seed carries the highest term known."""
-        session = f"{self._boot}-{next(self._numbers)}"
+        session = self._new_session()
         record = Record(RecordId(self._name, session, 1), None, Kind.RELEASE, self._saved.term)
         lease = self._topics.lease
         seed = seal(self._key, self._name, lease, record_payload(record))
@@ -327,10 +257,6 @@ class _Node:
             link.close()
 
 
-def _ignore(*_: object) -> None:
-    """For what needs no answer."""
-
-
 def _finish(agent: Agent) -> None:
     if not agent.left.done():
         agent.left.set_result(None)
@@ -349,38 +275,3 @@ def _break(
         broken.set_exception(error)
     else:
         loop.default_exception_handler(context)
-
-
-def make_group(settings: Settings) -> Group:
-    """The part of the settings that decisions need."""
-    timing = settings.timing
-    nodes = tuple(Member(each.name, each.priority) for each in settings.nodes)
-    witnesses = tuple(Member(each.name, 0, can_be_hot=False) for each in settings.witnesses)
-    return Group(
-        name=settings.group,
-        members=nodes + witnesses,
-        brokers=settings.members,
-        policy=Policy(settings.policy),
-        timing=Timing(
-            heartbeat=timing.heartbeat,
-            lease=timing.lease,
-            fence_delay=timing.fence_delay,
-            stagger=timing.stagger,
-            reference_timeout=settings.netcheck.timeout - settings.netcheck.interval,
-            election=timing.election,
-            waiting_hot=timing.waiting_hot,
-            starting_to_hot=timing.starting_to_hot,
-            preempt_delay=settings.preempt_delay,
-        ),
-        preempt=settings.preempt,
-        trust_will=settings.trust_will,
-        wait_for_all=settings.wait_for_all,
-    )
-
-
-def _own_host(settings: Settings) -> str:
-    """Where our own broker is reached: by loopback, unless it listens on one address only."""
-    host = settings.broker.host
-    if host in {"0.0.0.0", ""}:  # noqa: S104  the settings' word for every address
-        return "127.0.0.1"
-    return "::1" if host == "::" else host
