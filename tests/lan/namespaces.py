@@ -27,11 +27,11 @@ class LanError(Exception):
     """A command of the harness failed; the text holds the command and what it said."""
 
 
-def missing_requirement() -> str | None:
-    """Why the harness cannot work here, or None."""
+def missing_requirement(*more: str) -> str | None:
+    """Why the harness (and what needs more tools) cannot work here, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in (*TOOLS, *more) if shutil.which(tool) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
@@ -79,10 +79,10 @@ class Namespace:
             self.kill_all()
             run(["ip", "netns", "del", self.name])
 
-    def socket(self) -> socket.socket:
-        """A TCP socket that belongs to this namespace, whoever uses it afterwards."""
+    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        """A socket that belongs to this namespace, whoever uses it afterwards."""
         with self._entered():
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            return socket.socket(socket.AF_INET, kind)
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
