@@ -89,7 +89,17 @@ def _alone_at(state: State) -> float:
     if state.group.policy is Policy.SAFETY or state.reference_until <= state.now:
         return inf
     # Whose cable has just come back meets the router before the peer: that is no proof.
-    return max(own_at, state.reference_since + state.group.timing.reconnect)
+    return max(own_at, state.reference_since + state.group.timing.reconnect, _unheard_at(state))
+
+
+def _unheard_at(state: State) -> float:
+    """When a hot node will have been silent for `claim_after`, on our own broker too.
+
+    It has no holding there for `claim_after` after each of its new connections, so its records
+    may be missing while its heartbeats are not; and ours to it may be broken for just a moment.
+    """
+    hot = peers.hot_peer(state)
+    return -inf if hot is None else hot.heard_at + state.group.timing.claim_after
 
 
 def _is_reachable(state: State, broker: str) -> bool:

@@ -82,6 +82,25 @@ def test_availability_waits_until_its_own_register_is_silent() -> None:
     assert not lab.published(Kind.CLAIM)
 
 
+def test_availability_never_starts_alone_while_it_hears_a_hot_node() -> None:
+    """The hot node's records may be missing here for `claim_after` after it connected anew; a
+    short break of our own connection to it must not look like its death."""
+    lab = Lab(AVAILABILITY)
+    for broker in AVAILABILITY.brokers:
+        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
+    lab.word("black", Role.HOT, broker="white", term=1)
+    for _ in range(round(TIMING.reconnect / 0.25) + 1):
+        reference(lab, 0.25)
+        lab.foreign("black")
+        lab.beat("black", broker="white")
+    lab.lose("black")
+    lab.beat("black", broker="white")
+    reference(lab, CLAIM_AFTER - 0.01)
+    assert not lab.published(Kind.CLAIM)
+    reference(lab, 0.3)
+    assert lab.role() is Role.HOT
+
+
 def test_availability_stays_hot_with_one_broker_and_a_reference() -> None:
     lab = hot_lab(AVAILABILITY)
     lab.tell(NetworkChecked(is_reachable=True))
