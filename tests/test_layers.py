@@ -24,7 +24,7 @@ LAYERS = (
     ("edge.views", "edge.journal", "edge.twin"),
     ("edge.board", "edge.requests"),
     ("edge.recorder",),
-    ("edge.agent",),
+    ("edge.agent", "edge.sim"),
     (
         "edge.adapters",
         "edge.console",

@@ -1,0 +1,1 @@
+"""The simulator: the very core that the agent drives, in virtual time, under drawn faults."""
