@@ -126,6 +126,7 @@ class Board:
         """Everything again on one path: its broker may have forgotten it."""
         self._publish_word(self._links[link])
         if link.broker in self._viewed():
+            self._name_broker(self._links[link])
             for topic, payload in self._shown.items():
                 self._links[link].publish(Message(topic, payload, retained=True))
 
@@ -259,6 +260,8 @@ class Board:
         if everything_to_foreign:
             self._shown.clear()
             self.show_history()
+            for link in self._view_links():
+                self._name_broker(link)
         self._show(self._topics.hot, (picture.hot or "none").encode())
         for each in picture.nodes:
             self._show(self._topics.node_role(each.name), each.role.encode())
@@ -276,6 +279,10 @@ class Board:
         self._shown[topic] = payload
         for link in self._view_links():
             link.publish(Message(topic, payload, retained=True))
+
+    def _name_broker(self, link: Path) -> None:
+        """Whose broker it is: a client knows addresses, which need not tell."""
+        link.publish(Message(self._topics.broker, link.link.broker.encode(), retained=True))
 
     def _viewed(self) -> frozenset[str]:
         """The brokers on which the view is ours to write."""

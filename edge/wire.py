@@ -66,6 +66,7 @@ class Topics:
         self.root = f"edge/{group}"
         self.lease = f"{self.root}/lease"
         self.hot = f"{self.root}/hot"
+        self.broker = f"{self.root}/broker"
         self.state = f"{self.root}/state"
         self.event = f"{self.root}/event"
         self.history = f"{self.root}/history"

@@ -8,6 +8,7 @@ id, because a session is never reused (docs/protocol.md, Members).
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Endpoint:
     port: int
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class Disconnected:
 ConnectionEvent = Connected | Refused | SubscribedTo | Received | Disconnected
 
 
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    """The broker has taken the message that `publish` returned this number for."""
+
+    number: int
+
+
+def _ignore(_number: int) -> None:
+    """For those who look for echoes instead."""
+
+
 class _OversizeError(Exception):
     """The broker announced a packet that is not worth the memory."""
 
@@ -102,12 +115,14 @@ class Connection:
         will: Message | None = None,
         keepalive: int = 5,
         connect_timeout: float = 1.0,
+        on_acknowledged: Callable[[int], None] = _ignore,
     ) -> None:
         self._endpoint = endpoint
         self._on_event = on_event
+        self._on_acknowledged = on_acknowledged
         self._keepalive = keepalive
         self._connect_timeout = connect_timeout
-        self._news: deque[ConnectionEvent] = deque()
+        self._news: deque[ConnectionEvent | _Acknowledged] = deque()
         self._is_accepted = False
         self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
@@ -129,13 +144,22 @@ class Connection:
         self._flush()
         return request or 0
 
-    def publish(self, message: Message) -> None:
-        """Send now. What a broken connection swallows is lost: the caller watches for echoes."""
+    def unsubscribe(self, *filters: str) -> None:
+        """Ask for no more of `filters`."""
         if not self._is_over:
-            self._client.publish(
-                message.topic, message.payload, qos=message.qos, retain=message.retained
-            )
+            self._client.unsubscribe(list(filters))
             self._flush()
+
+    def publish(self, message: Message) -> int:
+        """Send now. What a broken connection swallows is lost: the caller watches for echoes, or
+        for `on_acknowledged` with the returned number, which is 0 if the connection is over."""
+        if self._is_over:
+            return 0
+        sent = self._client.publish(
+            message.topic, message.payload, qos=message.qos, retain=message.retained
+        )
+        self._flush()
+        return sent.mid
 
     def close(self) -> None:
         """Say good-bye: the broker forgets the will. No event follows."""
@@ -160,11 +184,14 @@ class Connection:
         client.max_queued_messages_set(500)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
+        if self._endpoint.tls is not None:
+            client.tls_set_context(self._endpoint.tls)
         if will is not None:
             client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retained)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         client.on_socket_close = self._on_socket_close
         return client
 
@@ -206,6 +233,8 @@ class Connection:
         self._deliver()
 
     def _on_readable(self) -> None:
+        if self._socket is None:
+            return
         try:
             code = self._client.loop_read()
         except _OversizeError as error:
@@ -217,6 +246,12 @@ class Connection:
                 self._lose(error_string(code))
             self._flush()
         self._deliver()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """What TLS has decrypted already makes no socket readable."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            self._loop.call_soon(self._on_readable)
 
     def _flush(self) -> None:
         """Write what waits; let the loop call again if the socket is full."""
@@ -275,7 +310,17 @@ class Connection:
             topic = ""  # nobody's
         self._tell(Received(Message(topic, bytes(message.payload), message.retain, message.qos)))
 
-    def _tell(self, event: ConnectionEvent) -> None:
+    def _on_publish(
+        self,
+        _client: Client,
+        _data: object,
+        number: int,
+        _code: ReasonCode,
+        _p: Properties,
+    ) -> None:
+        self._tell(_Acknowledged(number))
+
+    def _tell(self, event: ConnectionEvent | _Acknowledged) -> None:
         if not self._is_over:
             self._news.append(event)
 
@@ -292,7 +337,11 @@ class Connection:
 
     def _deliver(self) -> None:
         while self._news:
-            self._on_event(self._news.popleft())
+            event = self._news.popleft()
+            if isinstance(event, _Acknowledged):
+                self._on_acknowledged(event.number)
+            else:
+                self._on_event(event)
 
     def _end(self) -> None:
         self._shut()
