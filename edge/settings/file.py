@@ -16,7 +16,6 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from edge.errors import SettingsError
 from edge.settings import Settings
-from edge.settings.laws import LawBrokenError
 from edge.settings.names import (
     environment_key,
     known_variables,
@@ -24,6 +23,7 @@ from edge.settings.names import (
     table_keys,
     witness_variable,
 )
+from edge.settings.refusals import LawBrokenError
 
 SECRET_BYTES = 16
 MAKE_SECRET = "head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}"  # noqa: S105  a recipe

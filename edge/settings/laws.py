@@ -8,31 +8,15 @@ import ipaddress
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.settings import EngineName
+from edge.settings.duty_laws import DUTY_LAWS
+from edge.settings.refusals import LawBrokenError, Refusal
 from edge.settings.values import Policy, split_address
 
 if TYPE_CHECKING:
     from edge.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One broken law: the key's place in the file, its value, and the sentence."""
-
-    key: tuple[str, ...]
-    value: object
-    sentence: str
-
-
-class LawBrokenError(ValueError):
-    """Carries a refusal through pydantic to the place where it is worded."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.sentence)
-        self.refusal = refusal
 
 
 def check_laws(settings: "Settings") -> None:
@@ -233,4 +217,5 @@ LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _references_are_outside_the_group,
     _user_names_are_free,
     _mosquitto_knows_the_hashes,
+    *DUTY_LAWS,
 )

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from edge.settings.duty import Duty
 from edge.settings.laws import check_laws
 from edge.settings.values import (
     DEFAULT_MQTT_PORT,
@@ -28,7 +29,6 @@ from edge.settings.values import (
     Broker,
     Console,
     Database,
-    Duty,
     Name,
     NetCheck,
     Node,
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     netcheck: NetCheck
     broker: Broker = Broker()
     access: Access = Access()
-    duty: Duty = Duty()
+    duty: Duty
     recording: Recording = Recording()
     console: Console | None = None
     database: Database | None = None
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _tables_with_filled_in_defaults(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return {"timing": {}, "netcheck": {}, **data}
+        return {"timing": {}, "netcheck": {}, "duty": {}, **data}
 
     @field_validator("timing", mode="before")
     @classmethod
@@ -125,6 +125,13 @@ class Settings(BaseSettings):
         lease = info.data["timing"].lease if "timing" in info.data else 1.0
         timeout = lease if info.data.get("policy") == Policy.AVAILABILITY else 3.0
         return {"interval": min(0.25, lease / 4), "timeout": timeout, **given}
+
+    @field_validator("duty", mode="before")
+    @classmethod
+    def _timing_fills_duty(cls, given: object, info: ValidationInfo) -> object:
+        if not isinstance(given, dict) or "timing" not in info.data:
+            return given
+        return {"grace": info.data["timing"].lease / 4, **given}
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -204,7 +211,7 @@ def _endpoint(text: str, default_port: int) -> tuple[str, int]:
 
 
 def _not_yet(settings: Settings) -> Iterable[str]:
-    if settings.duty != Duty():
+    if not settings.duty.is_empty:
         yield "[[duty...]]: this version does not run duties yet; nothing is started or stopped"
     if settings.console is not None:
         yield "[console]: this version has no web console yet; its port stays closed"

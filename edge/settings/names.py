@@ -11,7 +11,16 @@ from pydantic import BaseModel
 
 # Read elsewhere than in the settings: by the commands, or set by us for duty processes.
 OTHER_VARIABLES = frozenset(
-    {"EDGE_CONFIG", "EDGE_NODE", "EDGE_PASSWORD", "EDGE_TERM", "EDGE_ROLE", "EDGE_REASON"}
+    {
+        "EDGE_CONFIG",
+        "EDGE_NODE",
+        "EDGE_PASSWORD",
+        "EDGE_TERM",
+        "EDGE_ROLE",
+        "EDGE_REASON",
+        "EDGE_ALERT",
+        "EDGE_TARGET",
+    }
 )
 
 

@@ -124,7 +124,7 @@ def _check_password_hash(text: str) -> str:
     return text
 
 
-def _refuse_truth(value: object) -> object:
+def refuse_truth(value: object) -> object:
     """TOML's true is not a number, although Python thinks so."""
     if isinstance(value, bool):
         raise ValueError(NO_NUMBER)  # noqa: TRY004  pydantic takes a ValueError as a refusal
@@ -137,12 +137,11 @@ Host = Annotated[str, AfterValidator(_check_host)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 InterfaceAddress = Annotated[str, AfterValidator(_check_interface_address)]
 PasswordHash = Annotated[str, AfterValidator(_check_password_hash)]
-Port = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=65535)]
-Priority = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=0, le=255)]
-WholeSeconds = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=65535)]
-Seconds = Annotated[float, BeforeValidator(_refuse_truth), Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
+Priority = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0, le=255)]
+WholeSeconds = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
+Seconds = Annotated[float, BeforeValidator(refuse_truth), Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
-Command = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 class Table(BaseModel):
@@ -239,42 +238,6 @@ class Access(Table):
     user: tuple[User, ...] = ()
 
 
-class DutyAddress(Table):
-    address: InterfaceAddress
-    interface: Text
-
-
-class DutyProcess(Table):
-    name: Name
-    command: Command | None = None
-    unit: Text | None = None
-
-    @model_validator(mode="after")
-    def _one_way_to_run(self) -> Self:
-        if (self.command is None) == (self.unit is None):
-            raise ValueError('must have either command or unit; write command = ["program", "..."]')
-        return self
-
-
-class DutyHook(Table):
-    on_hot: Command | None = None
-    on_standby: Command | None = None
-
-    @model_validator(mode="after")
-    def _something_to_run(self) -> Self:
-        if self.on_hot is None and self.on_standby is None:
-            raise ValueError('does nothing; write on_hot = ["program", "..."], or on_standby')
-        return self
-
-
-class Duty(Table):
-    """What being hot means outside."""
-
-    address: tuple[DutyAddress, ...] = ()
-    process: tuple[DutyProcess, ...] = ()
-    hook: tuple[DutyHook, ...] = ()
-
-
 class Console(Table):
     port: Port = 8080
 
@@ -283,8 +246,8 @@ class Recording(Table):
     """What the core was told last, for `edge replay`: `inputs` in memory, `keep` files."""
 
     write: RecordingWrite = RecordingWrite.ON_REQUEST
-    inputs: Annotated[int, BeforeValidator(_refuse_truth), Field(ge=100, le=1_000_000)] = 8000
-    keep: Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1, le=100_000)] = 10
+    inputs: Annotated[int, BeforeValidator(refuse_truth), Field(ge=100, le=1_000_000)] = 8000
+    keep: Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=100_000)] = 10
 
 
 class Database(Table):

@@ -40,10 +40,21 @@ def test_the_reference_shows_every_key(table: str) -> None:
     assert sorted(data[table]) == table_keys(Settings, (table,))
 
 
+def test_the_reference_shows_every_key_of_the_duty() -> None:
+    duty = tomllib.loads((CONFIG / "reference.toml").read_text())["duty"]
+    for table, entries in (("process", duty["process"]), ("hook", duty["hook"])):
+        shown = {key for entry in entries for key in entry} | {"unit"}
+        assert shown - {"unit"} == set(table_keys(Settings, ("duty", table))) - {"unit"}
+    health = set(duty["process"][0]["health"]) | {"tcp", "command", "topic"}
+    assert health == set(table_keys(Settings, ("duty", "process", "health")))
+
+
 def test_the_reference_shows_the_defaults() -> None:
     data = tomllib.loads((CONFIG / "reference.toml").read_text())
     given = {key: data[key] for key in ("group", "node", "witness")}
     defaults = Settings(**given).model_dump(mode="json")
+    given_duty = {key: data["duty"][key] for key in ("grace",)}
+    assert given_duty == {"grace": defaults["duty"]["grace"]}
     for table in ("timing", "broker", "recording"):
         assert data[table] | {"websocket_port": None} == defaults[table] | {"websocket_port": None}
     for key in ("profile", "preempt", "preempt_delay", "trust_will", "wait_for_all"):
