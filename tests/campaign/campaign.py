@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tests.campaign.history import History, Rules
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.plan import episodes
 from tests.campaign.report import Title, page
-from tests.campaign.stage import Stage
+from tests.campaign.stage import Stage, memory_disk
 from tests.campaign.timeline import draw
 from tests.campaign.verdict import figures, judge
 from tests.lan.deadline import wait_until
@@ -31,6 +32,7 @@ from tests.lan.processes import Process
 NODES = {"majority": ("white", "black", "grey")}
 WITHOUT_WITNESS = {"majority", "availability", "safety"}
 RECORDED_MAX = 3
+WORK_SIZE = "1g"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Campaign:
             responses=seen.responses(entries),
             words=seen.words(entries),
             told=seen.told(entries),
-            late=seen.late(self.wanted.out / "machine.txt"),
+            late=seen.late(self.stage.folder / "machine.txt"),
         )
 
     def conclude(self) -> list[Finding]:
@@ -172,15 +174,29 @@ def on_stage(wanted: Wanted) -> Iterator[Campaign]:
     with ExitStack() as stack:
         lan = stack.enter_context(Lan())
         observer = stack.enter_context(Observer())
-        stage = Stage(lan, observer, wanted.out, wanted.group_file(), topic_filters=seen.TOPICS)
+        folder = stack.enter_context(_work_folder(wanted.out))
+        stage = Stage(lan, observer, folder, wanted.group_file(), topic_filters=seen.TOPICS)
         stack.callback(stage.close)
         stage.prepare()
-        stack.enter_context(_sentinel(wanted.out))
+        stack.enter_context(_sentinel(folder))
         _start(stage)
         client = Client(lan.hosts)
         stack.callback(client.close)
         rules = rules_of(wanted.policy, stage.file)
         yield Campaign(wanted, stage, client, Nemesis(stage, client), rules)
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """In memory, so that no node waits for this machine's disk; its files are kept in `out`."""
+    with memory_disk(out / "work", WORK_SIZE) as folder:
+        try:
+            yield folder
+        finally:
+            for path in folder.iterdir():
+                if path.is_file() and path.name != "secret":
+                    shutil.copy(path, out)
+    (out / "work").rmdir()
 
 
 def rules_of(policy: str, file: GroupFile) -> Rules:
@@ -207,9 +223,9 @@ def _start(stage: Stage) -> None:
 
 
 @contextmanager
-def _sentinel(out: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.campaign.sentinel", str(out / "machine.txt")]
-    process = Process.start(command, out / "sentinel.log", None)
+def _sentinel(folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.campaign.sentinel", str(folder / "machine.txt")]
+    process = Process.start(command, folder / "sentinel.log", None)
     try:
         yield
     finally:

@@ -9,6 +9,8 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,16 +37,13 @@ class Stage(Group):
     deaths: list[Died] = field(default_factory=list)
     restarts: dict[str, float] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
-    disks: list[Path] = field(default_factory=list)
+    disks: ExitStack = field(default_factory=ExitStack)
     _holds: Counter[tuple[str, str | int]] = field(default_factory=Counter)
 
     def prepare(self) -> None:
         """A disk and a clock for each node."""
         for name in self.file.nodes:
-            home = self.folder / name
-            home.mkdir()
-            run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", disk_name(), str(home)])
-            self.disks.append(home)
+            self.disks.enter_context(memory_disk(self.folder / name, DISK_SIZE))
             self.set_clock(name, 0)
             self.ledgers[name] = Ledger(name, self.folder / f"{name}.ledger")
 
@@ -52,9 +51,7 @@ class Stage(Group):
         Group.close(self)
         for member in self.file.members:
             self.lan.hosts[member].namespace.kill_all()
-        for disk in self.disks:
-            run(["umount", "--lazy", str(disk)])
-        self.disks.clear()
+        self.disks.close()
 
     # Who is who at this moment.
 
@@ -166,9 +163,15 @@ def faketime_library() -> Path | None:
     return found[0] if found else None
 
 
-def disk_name() -> str:
-    """Carries its owner's process id, as the namespaces do, for `sweep_disks`."""
-    return f"{DISK}-{os.getpid()}"
+@contextmanager
+def memory_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system in memory. Its name carries its owner's process id, for `sweep_disks`."""
+    folder.mkdir(exist_ok=True)
+    run(["mount", "-t", "tmpfs", "-o", f"size={size}", f"{DISK}-{os.getpid()}", str(folder)])
+    try:
+        yield folder
+    finally:
+        run(["umount", "--lazy", str(folder)])
 
 
 def sweep_disks() -> None:
