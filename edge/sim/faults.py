@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from edge.core.events import (
+    FitnessChanged,
     Order,
     Ordered,
     PauseOrder,
@@ -50,6 +51,7 @@ class Trouble:
             Fault.SWALLOW: self._swallow,
             Fault.SNAPSHOT: self._reset_some,
             Fault.REFERENCE: self._lose_reference,
+            Fault.DUTY: self._fail_duty,
             Fault.ORDER: self._order,
         }
 
@@ -219,6 +221,16 @@ class Trouble:
                 "{} loses a record of {}: {}", connection.link.broker, host.name, connection.loses
             )
 
+    def _fail_duty(self) -> None:
+        """The duty ends by itself; sometimes it will not work again for a while either."""
+        world, host = self.world, self._pick()
+        world.note("the duty of {} fails", host.name)
+        world.disturb(ORDER_LEASES * world.timing.lease + ORDER_SECONDS)
+        if self.dice.chance(0.5):
+            world.tell(host, FitnessChanged("its duty fails"))
+            world.agenda.after(self._span(), _make_fit, (world, host))
+        world.withdraw(host)
+
     # Operators
 
     def _order(self) -> None:
@@ -275,7 +287,13 @@ def _repair(world: World, host: Host) -> None:
     life.boot(world, host)
     if not world.network.registers[host.name].is_up:
         life.start_register(world, host.name)
+    world.tell(host, FitnessChanged(""))
     world.tell(host, Ordered(PauseOrder(is_on=False), 0))
+
+
+def _make_fit(where: tuple[World, Host], _: None) -> None:
+    world, host = where
+    world.tell(host, FitnessChanged(""))
 
 
 def _word(link: Link) -> str:

@@ -28,6 +28,7 @@ class Fault(StrEnum):
     SWALLOW = "swallow"
     SNAPSHOT = "snapshot"
     REFERENCE = "reference"
+    DUTY = "duty"
     ORDER = "order"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge.core import lease
 from edge.core.effects import (
     Answer,
+    AskToSwitch,
     Beat,
     Effect,
     Leave,
@@ -30,6 +31,7 @@ from edge.core.events import (
     PeerSeen,
     RecordSeen,
     Subscribed,
+    SwitchJudged,
     Woke,
 )
 from edge.core.model import Link, Policy, Role
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 WAKES_MAX = 4096
 # Two calls of one timer are at least so far apart, in true time.
 TICK = 1e-6
+# How likely somebody objects to a planned switchover.
+OBJECTION = 0.1
 # After these the set of subscribed brokers may be another one.
 LINK_EVENTS = frozenset({LinkUp, Subscribed, LinkLost})
 
@@ -190,7 +194,7 @@ class World:
                     return
             self._carry_out(host, effect)
 
-    def _carry_out(self, host: Host, effect: Effect) -> None:
+    def _carry_out(self, host: Host, effect: Effect) -> None:  # noqa: C901  one line a case
         match effect:
             case Publish(link, record):
                 connection = host.connections.get(link)
@@ -208,6 +212,8 @@ class World:
                 self.agenda.after(self._duty_time(), self._stopped, (host, host.boot), term)
             case Leave():
                 life.leave(self, host)
+            case AskToSwitch(term):
+                self.agenda.after(self._duty_time(), self._judge, (host, host.boot), term)
             case Report() | Answer():
                 pass
 
@@ -239,6 +245,17 @@ class World:
         if tenure is None or tenure.term == term:
             host.is_acting, host.guard_until = False, NEVER
         self.tell(host, DutyStopped(term))
+
+    def _judge(self, life: tuple[Host, int], term: int) -> None:
+        host, boot = life
+        if host.boot == boot:
+            objection = "not now" if self.dice.chance(OBJECTION) else ""
+            self.tell(host, SwitchJudged(term, objection))
+
+    def withdraw(self, host: Host) -> None:
+        """Its guard ends the duty by itself and says so."""
+        if host.state is not None and host.state.tenure is not None and host.is_acting:
+            self._stopped((host, host.boot), host.state.tenure.term)
 
     # What it says of itself
 
