@@ -262,3 +262,10 @@ def started(name: str, folder: Path) -> Iterator[tuple[Contender, Probe]]:
         probe = stack.enter_context(Probe(contender.targets()))
         wait_until(lambda: probe.holders() == {NODES[0]}, f"{name}: {NODES[0]} answers", 20)
         yield contender, probe
+
+
+def holder(probe: Probe) -> str:
+    """The one that holds the role, once it is one and both could answer."""
+    wait_until(lambda: all(probe.is_present(name) for name in NODES), "both responders are there")
+    wait_until(lambda: len(probe.holders()) == 1, "one node answers")
+    return probe.holders().pop()

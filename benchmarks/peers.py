@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.contenders import NAMES, NODES, Contender, started
+from benchmarks.contenders import NAMES, NODES, Contender, holder, started
 from benchmarks.peers_costs import idle_costs
 from benchmarks.peers_report import Results, Run, Split, read, show, write, write_docs
 from benchmarks.peers_stress import stress
@@ -36,12 +36,6 @@ SPLIT_LASTS = 6.0
 
 def other(name: str) -> str:
     return next(each for each in NODES if each != name)
-
-
-def holder(probe: Probe) -> str:
-    """The one that holds the role, once it is one."""
-    wait_until(lambda: len(probe.holders()) == 1, "one node answers")
-    return probe.holders().pop()
 
 
 def one_run(name: str, contender: Contender, probe: Probe, fault: str) -> Run:

@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from benchmarks.calm import BURNER, LOSS_PERCENT
-from benchmarks.contenders import Contender
+from benchmarks.contenders import Contender, holder
 from benchmarks.probe import Probe, changes, time_with_two
-from tests.lan.deadline import wait_until
 from tests.lan.group import OUTSIDER
 
 # More than there are cores, so that everybody has to wait for one.
@@ -54,8 +53,7 @@ LOADS: dict[str, Callable[[Contender, str], AbstractContextManager[None]]] = {
 def stress(name: str, contender: Contender, probe: Probe, seconds: float) -> list[Stress]:
     found = []
     for load, impose in LOADS.items():
-        wait_until(lambda: len(probe.holders()) == 1, "one node answers")
-        hot = probe.holders().pop()
+        hot = holder(probe)
         probe.forget()
         with impose(contender, hot):
             time.sleep(seconds)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple, Self
 
-from benchmarks.responder import PORT
+from benchmarks.responder import PORT, PRESENCE
 from tests.lan.harness import Host
 
 INTERVAL = 0.002
 # Without an answer for so long, nobody holds the address; some lost ticks are nothing.
 FRESH = 0.1
+# Every so many ticks each node's responder is asked whether it is there.
+PRESENCE_TICKS = 25
 
 
 class Answer(NamedTuple):
@@ -40,9 +42,14 @@ class Asker:
 
     def ask(self, number: int) -> None:
         question = number.to_bytes(8, "big")
+        if number % PRESENCE_TICKS == 0:
+            self._send(PRESENCE, self.host.address)
         for target in self.targets:
-            with suppress(OSError):  # no way there: that is an answer too
-                self.socket.sendto(question, (target, PORT))
+            self._send(question, target)
+
+    def _send(self, question: bytes, target: str) -> None:
+        with suppress(OSError):  # no way there: that is an answer too
+            self.socket.sendto(question, (target, PORT))
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class Probe:
     targets: Mapping[Host, Sequence[str]]
     answers: list[Answer] = field(default_factory=list)
     asked_at: dict[int, float] = field(default_factory=dict)
+    present_at: dict[str, float] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -78,6 +86,10 @@ class Probe:
         now = time.monotonic()
         recent = (each for each in reversed(self.answers[-2000:]) if each.at > now - FRESH)
         return {each.name for each in recent if each.name == each.asked_by}
+
+    def is_present(self, name: str) -> bool:
+        """The responder on that node is there and knows whether its node acts."""
+        return time.monotonic() < self.present_at.get(name, 0.0) + 5 * PRESENCE_TICKS * INTERVAL
 
     def _run(self) -> None:
         # SelectSelector: epoll would round each wait up to whole milliseconds.
@@ -106,8 +118,14 @@ class Probe:
         with suppress(OSError):
             while True:
                 data = asker.socket.recv(64)
-                number, name = int.from_bytes(data[:8], "big"), data[8:].decode()
-                self.answers.append(Answer(time.monotonic(), number, asker.host.name, name))
+                self._note(time.monotonic(), asker.host.name, data)
+
+    def _note(self, now: float, asked_by: str, data: bytes) -> None:
+        word = data[8:].decode()
+        if not data.startswith(PRESENCE):
+            self.answers.append(Answer(now, int.from_bytes(data[:8], "big"), asked_by, word))
+        elif word:
+            self.present_at[asked_by] = now
 
 
 def _asker(host: Host, targets: Sequence[str]) -> Asker:

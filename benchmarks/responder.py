@@ -18,6 +18,8 @@ BROKER = ("127.0.0.1", 1883)
 RETRY_INTERVAL = 0.02
 IP_PKTINFO = 8
 HOT = b"hot"
+# A question that is answered whether this node acts or not, with what the responder knows.
+PRESENCE = b"present?"
 
 
 @dataclass(slots=True)
@@ -78,7 +80,11 @@ class Responder:
 
     def answer(self) -> None:
         data, ancillary, _, asker = self.questions.recvmsg(64, 64)
-        if self.follower is not None and self.follower.word != HOT:
+        word = HOT if self.follower is None else self.follower.word
+        if data == PRESENCE:
+            self.questions.sendto(PRESENCE + word, asker)
+            return
+        if word != HOT:
             return
         asked = [item[2] for item in ancillary if item[1] == IP_PKTINFO]
         # Interface 0, the address that was asked as our own; the kernel fills in the rest.
