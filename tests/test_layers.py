@@ -27,6 +27,7 @@ LAYERS = (
     ("edge.agent", "edge.sim"),
     (
         "edge.adapters",
+        "edge.client",
         "edge.console",
         "edge.duty",
         "edge.settings",
