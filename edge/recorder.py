@@ -297,18 +297,20 @@ class HotInterval:
     until: float
 
 
-def hot_intervals(recording: Recording) -> tuple[HotInterval, ...]:
+def hot_intervals(*recordings: Recording) -> tuple[HotInterval, ...]:
     """When the node was hot, exactly: from each step to the end of the lease that it led to, or
     to the next step if that ended it. The last one ends with its lease, as nothing else is known.
 
-    Raises ValueError if the run does not repeat itself: then it proves nothing.
+    Several recordings are those of one node on one clock, the earlier first, none overlapping.
+    Raises ValueError if a run does not repeat itself: then it proves nothing.
     """
     found: list[HotInterval] = []
-    _count(found, recording.begin)
-    for done in replay(recording):
-        if done.difference:
-            raise ValueError(f"step {done.number} is not as recorded: {done.difference}")
-        _count(found, done.state)
+    for recording in recordings:
+        _count(found, recording.begin)
+        for done in replay(recording):
+            if done.difference:
+                raise ValueError(f"step {done.number} is not as recorded: {done.difference}")
+            _count(found, done.state)
     return tuple(found)
 
 

@@ -362,6 +362,8 @@ def test_always_leaves_every_input_also_of_a_process_that_was_killed(tmp_path: P
     for one, following in pairwise(recordings):
         assert one.inputs[-1].state == following.begin
     assert {each.difference for one in recordings for each in replay(one)} == {""}
+    (interval,) = hot_intervals(*recordings)
+    assert interval.until == acts_until(driven.state)
     last = disk.files()[-2]
     last.write_bytes(last.read_bytes()[:-10])
     torn = load(last)

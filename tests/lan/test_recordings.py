@@ -1,0 +1,51 @@
+"""What real nodes recorded of themselves, put together: the strongest word on two hot nodes."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edge.recorder import HotInterval, Recording, hot_intervals, load
+from tests.lan.conftest import MakeGroup
+from tests.lan.group import Group
+from tests.lan.groupfile import GROUP, GroupFile
+
+pytestmark = pytest.mark.lan
+
+ALWAYS = '[recording]\nwrite = "always"\ninputs = 400\nkeep = 1000\n'
+
+
+def recordings(group: Group, name: str) -> list[Recording]:
+    folder = Path(group.folder) / name / GROUP / name
+    found = [load(path) for path in folder.glob("recording-*-always.jsonl")]
+    return sorted(found, key=lambda each: each.begin.now)
+
+
+def test_intervals_of_being_hot_never_meet_and_every_run_repeats_itself(
+    make_group: MakeGroup,
+) -> None:
+    """A crash, a pulled cable and a clean stop; all namespaces have one monotonic clock."""
+    group = make_group(GroupFile(profile="fast", more=ALWAYS))
+    group.start_redundant()
+    group.kill("white")
+    group.wait_hot("black")
+    group.start("white")
+    group.wait_redundant("black", "white")
+    group.lan.unplug("black")
+    group.wait_hot("white")
+    group.lan.plug("black")
+    group.wait_redundant("white", "black")
+    assert group.stop("white") == 0
+    group.wait_hot("black")
+    found: list[tuple[HotInterval, str]] = []
+    for name in ("white", "black"):
+        files = recordings(group, name)
+        assert len(files) > 2, "the ring has turned"
+        found += [(interval, name) for interval in hot_intervals(*files)]
+    found.sort(key=lambda pair: pair[0].since)
+    assert [name for _, name in found] == ["white", "black", "white", "black"]
+    terms = [interval.term for interval, _ in found]
+    assert terms == sorted(set(terms))
+    # The killed process did nothing to the end of its lease: that it was fenced is the other rule.
+    for (one, _), (other, _) in list(pairwise(found))[1:]:
+        assert one.until <= other.since
