@@ -12,7 +12,7 @@ from tests.lan.groupfile import GROUP, GroupFile
 
 pytestmark = pytest.mark.lan
 
-ALWAYS = '[recording]\nwrite = "always"\ninputs = 400\nkeep = 1000\n'
+ALWAYS = '[recording]\nwrite = "always"\ninputs = 100\nkeep = 1000\n'
 
 
 def recordings(group: Group, name: str) -> list[Recording]:
