@@ -6,6 +6,7 @@ It is written with one system call, so it survives the process's death.
 """
 
 import os
+import select
 import sys
 import time
 
@@ -69,7 +70,14 @@ def attach(pen: Pen) -> None:
     Agent._carry_out = noting_carry_out  # type: ignore[method-assign]
 
 
+def sleep(seconds: float) -> None:
+    """Instead of `time.sleep`: libfaketime refuses to sleep until an instant of the monotonic
+    clock, which is how Python does it (EINVAL)."""
+    select.select((), (), (), seconds)
+
+
 def main() -> None:
+    time.sleep = sleep
     attach(Pen(sys.argv.pop(1)))
     cli.main()
 

@@ -155,6 +155,8 @@ class Stage(Group):
             "FAKETIME_TIMESTAMP_FILE": str(self.folder / f"{name}.clock"),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # Else it mends a clock that needs no mending, and Python's threads starve each other.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
 
