@@ -165,7 +165,7 @@ def betters(state: State) -> list[Peer]:
         if state.group.member(peer.name).priority > 0
         and state.group.member(peer.name).can_be_hot
         and peer.role is not Role.FAULTY
-        and peer.name != state.last_hot
+        and not (peer.name == state.last_hot and peer.role is Role.HOT)
         and _merit(state, peer) > ours
         and peer_lives(state, peer, within)
     ]

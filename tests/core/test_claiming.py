@@ -188,6 +188,25 @@ def test_the_silent_last_hot_node_is_no_candidate() -> None:
     assert lab.published(Kind.CLAIM)
 
 
+def test_a_last_hot_node_that_is_back_is_a_candidate_again() -> None:
+    """It says in its new life that it is not hot; without the stagger both would claim at once."""
+    lab = Lab(me="black")
+    for broker in lab.group.brokers:
+        lab.connect(broker, record("white", 1, None, Kind.CLAIM))
+    lab.word("white", Role.HOT, broker="black", term=1)
+    assert lab.state.last_hot == "white"
+    lab.word("white", Role.STARTING, broker="black", boot="5", session="5-1")
+    for _ in range(4):
+        lab.wait(0.28)
+        lab.beat("white", broker="black", boot="5", session="5-1")
+    due_at = BEGIN + CLAIM_AFTER + TIMING.stagger
+    lab.echoes = False
+    lab.wait(due_at - lab.now - 0.01)
+    assert not lab.published(Kind.CLAIM)
+    lab.wait(0.02)
+    assert lab.published(Kind.CLAIM)
+
+
 # Terms
 
 
