@@ -8,8 +8,8 @@ from edge.core.events import HeartbeatSeen, RecordSeen
 from edge.core.state import State
 from edge.core.step import turn
 from edge.core.values import replace
-from tests.core.faults import run
-from tests.core.plan import draw_plan
+from edge.sim.batch import run_one
+from edge.sim.plan import Wishes
 
 heard = routine.heard
 
@@ -45,12 +45,12 @@ class Referee:
         )
 
 
-@pytest.mark.parametrize("kind", ["witness", "three", "paths"])
+@pytest.mark.parametrize("nodes", [2, 3])
 def test_the_rules_have_nothing_to_add_to_a_routine_message(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    nodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     referee = Referee()
     monkeypatch.setattr(routine, "heard", referee.heard)
-    for seed in range(10):
-        run(draw_plan(seed, kind=kind), 12.0)
+    for seed in range(8):
+        assert run_one(seed, Wishes(nodes=nodes)).violation == ""
     assert referee.routine > referee.asked / 2, "most messages should be routine"
