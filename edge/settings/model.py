@@ -43,10 +43,11 @@ from edge.settings.values import (
 
 
 class _Environment(EnvSettingsSource):
-    """`EDGE_NODE` says which node this is; it must not be read as the list of nodes."""
+    """`EDGE_NODE` says which node this is, and `EDGE_DUTY` is how the guard knows its processes;
+    neither must be read as the table of that name."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        if field_name == "node":
+        if field_name in {"node", "duty"}:
             return None, field_name, False
         return super().get_field_value(field, field_name)
 

@@ -44,7 +44,17 @@ def test_a_command_of_edge_runs_within_a_hook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv(f"EDGE_{key}", "7")
-    assert load(tmp_path, BASE).group == "RPI"
+    monkeypatch.setenv("EDGE_DUTY", "RPI/white/1/hook")
+    assert load(tmp_path, BASE).duty.is_empty
+
+
+def test_the_environment_overrides_the_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DUTY__GRACE", "0.125")
+    duty = load(tmp_path, BASE + PROCESS).duty
+    assert duty.grace == 0.125
+    assert len(duty.process) == 1
 
 
 MISTAKES = [

@@ -1,0 +1,356 @@
+"""Decides what of the duty runs now, and has the guard hold it.
+
+One worker does one thing after the other, so nothing starts while something stops. Requests only
+say what is wanted; the latest one counts. What was begun for a term is ended before the next.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from edge.core.model import Role
+from edge.duty.health import ChangedAt
+from edge.duty.hooks import Hooks
+from edge.duty.lives import Lives
+from edge.duty.ports import GuardError, GuardHandle
+from edge.duty.process import Care, NotStartedError, Supervisor
+from edge.duty.runner import Runner
+from edge.duty.situation import Identity, Situation
+from edge.duty.staff import Means, make_staff
+from edge.duty.tasks import Tasks, all_of, cancel
+from edge.duty.troubles import Troubles
+from edge.settings.duty import Duty, DutyAddress
+
+log = logging.getLogger("edge.duty")
+
+# After a duty that could not be started this node stands back, longer each time in a row, seconds.
+STAND_BACK = 1.0
+STAND_BACK_MAX = 60.0
+WITHDRAWN_BY_US = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the keeper reports, in the event loop, never from within a request."""
+
+    started: Callable[[int], None]
+    # Nothing of that term is left; it could not be started, or the guard let go of it.
+    failed: Callable[[int, str], None]
+    stopped: Callable[[int], None]
+    fitness: Callable[[str], None]  # why this node should not be hot, or "" when it may again
+    alert: Callable[[str, str | None], None]
+    step: Callable[[str, float], None]  # one step of a start or stop, and its milliseconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tenure:
+    """One wish to be hot. By identity: the same term may be wanted twice."""
+
+    term: int
+    reason: str
+
+
+class Keeper:
+    """The duty of one node, for one life of its guard."""
+
+    def __init__(
+        self,
+        duty: Duty,
+        guard: GuardHandle,
+        identity: Identity,
+        callbacks: Callbacks,
+        changed_at: ChangedAt = lambda _: None,
+    ) -> None:
+        self._duty = duty
+        self._guard = guard
+        self._callbacks = callbacks
+        self._tasks = Tasks()
+        self._lives = Lives()
+        self._troubles = Troubles(callbacks.fitness, callbacks.alert)
+        runner = Runner(guard, self._lives)
+        self._hooks = Hooks(duty.hook, guard, runner, identity, self._troubles)
+        care = Care(self._tasks, self._troubles)
+        self._staff = make_staff(
+            duty, Means(guard, self._lives, runner, identity, care, changed_at)
+        )
+        self._situation = Situation(Role.STARTING, 0)
+        self._wanted: _Tenure | None = None
+        self._held: _Tenure | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._stops: list[int] = []
+        self._withdrawn = ""
+        self._is_at_once = False
+        self._lost = ""
+        self._is_closing = False
+        self._failed_starts = 0
+        self._poke = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    # What the agent asks for
+
+    def begin(self) -> None:
+        """Bring about what belongs to a node that is not hot. Comes before anything else."""
+        assert self._worker is None, "a keeper begins once"
+        self._worker = self._tasks.start(self._work(), "duty")
+        self._tasks.start(self._tell_alerts(), "duty alerts")
+
+    def start(self, term: int, reason: str) -> None:
+        """`started` or `failed` follows, unless a stop comes before."""
+        if self._wanted is None or self._wanted.term != term:
+            self._want(_Tenure(term, reason))
+
+    def stop(self, term: int, reason: str = "", *, at_once: bool = False) -> None:
+        """`stopped` follows when nothing of any term up to this one is left.
+
+        `at_once` lets go by the guard, all at the same time, instead of in order.
+        """
+        if self._wanted is not None and self._wanted.term > term:
+            asyncio.get_running_loop().call_soon(self._callbacks.stopped, term)
+            return
+        self._situation = Situation(Role.STANDBY, max(term, self._situation.term), reason)
+        self._is_at_once = self._is_at_once or at_once
+        self._stops.append(term)
+        self._want(None)
+
+    def set_role(self, role: Role, term: int, reason: str) -> None:
+        """For what runs while the node is not hot. That it is hot is told by `start`."""
+        if role is Role.HOT:
+            return
+        self._situation = Situation(role, term, reason)
+        self._poke.set()
+
+    async def may_switch(self, to: str) -> str:
+        """Why a planned switchover must not be, or nothing."""
+        return await self._hooks.may_switch(self._told, to)
+
+    def on_alert(self, name: str, sentence: str | None) -> None:
+        """An alert of the group began, changed or (None) ended."""
+        self._hooks.alert(name, sentence)
+
+    async def close(self) -> None:
+        """End everything. Nothing is reported any more."""
+        self._is_closing = True
+        if self._worker is not None:
+            await cancel(self._worker)
+        if self._held is not None:
+            await self._leave()
+        await self._stop_all()
+        await self._tasks.close()
+        self._troubles.close()
+
+    # What the guard reports
+
+    def exited(self, name: str, status: int) -> None:
+        self._lives.exited(name, status)
+
+    def output(self, name: str, line: str) -> None:
+        self._lives.output(name, line)
+
+    def withdrawn(self, why: str) -> None:
+        """The guard has let go of everything that was hot."""
+        if why != WITHDRAWN_BY_US and self._held is not None:
+            self._withdrawn = f"the guard withdrew the duty ({why})"
+            self._want(None)
+
+    def lost(self, why: str) -> None:
+        """The guard is gone, and everything that it held. Another keeper comes with the next."""
+        self._lost = f"the guard was lost ({why})"
+        self._lives.exited_all()
+        self._want(None)
+
+    # The worker
+
+    @property
+    def _told(self) -> Situation:
+        """What is told to whoever runs now."""
+        if self._held is None:
+            return self._situation
+        return Situation(Role.HOT, self._held.term, self._held.reason)
+
+    def _want(self, tenure: _Tenure | None) -> None:
+        self._wanted = tenure
+        if self._starting is not None and self._held is not tenure:
+            self._starting.cancel()
+        self._poke.set()
+
+    async def _work(self) -> None:
+        await self._prepare()
+        while True:
+            await self._poke.wait()
+            self._poke.clear()
+            while self._held is not self._wanted:
+                await (self._enter() if self._held is None else self._leave_and_report())
+                self._report_stops()
+            self._report_stops()
+            if self._lost:
+                await self._stop_all()
+            elif self._held is None:
+                await self._tell_instances(self._situation)
+
+    async def _prepare(self) -> None:
+        """Whatever an earlier life left behind, units and hooks' effects, is ended first."""
+        for each in self._staff.hot_units:
+            await self._quietly(f"stop {each.plan.name}", each.stop)
+        await self._hooks.run_standby(self._standby)
+        for each in self._staff.all:
+            await each.tell(self._situation)
+        for each in (*self._staff.standby, *self._staff.always):
+            each.begin()
+
+    async def _enter(self) -> None:
+        tenure = self._held = self._wanted
+        assert tenure is not None, "there is nothing to enter"
+        self._withdrawn, self._is_at_once = "", False
+        outcome: list[str] = []
+        starting = self._tasks.start(self._try_start(tenure, outcome), "duty start")
+        self._starting = starting
+        try:
+            await asyncio.wait({starting})
+        finally:
+            await cancel(starting)
+            self._starting = None
+        if self._wanted is not tenure:
+            return
+        if outcome == [""]:
+            self._failed_starts = 0
+            self._troubles.clear("start")
+            self._callbacks.started(tenure.term)
+        else:
+            await self._give_up(tenure, outcome[0])
+
+    async def _try_start(self, tenure: _Tenure, outcome: list[str]) -> None:
+        try:
+            if not self._lost:
+                await self._start(Situation(Role.HOT, tenure.term, tenure.reason))
+            outcome.append(self._lost)
+        except (NotStartedError, GuardError) as error:
+            outcome.append(self._lost or str(error))
+
+    async def _start(self, situation: Situation) -> None:
+        """In this order: who comes later may rely on what came before."""
+        await self._hooks.hold_farewells(self._standby)
+        await all_of(
+            *(self._hold(each) for each in self._duty.address),
+            *(self._end_standby(each) for each in self._staff.standby),
+        )
+        for each in self._staff.of_duty:
+            async with self._step(f"start {each.plan.name}"):
+                await each.take_part(situation)
+        if self._duty.hook:
+            async with self._step("hooks on_hot"):
+                await self._hooks.run_hot(situation)
+
+    async def _hold(self, plan: DutyAddress) -> None:
+        async with self._step(f"hold {plan.address}"):
+            try:
+                await self._guard.hold_address(plan.address, plan.interface)
+            except GuardError as error:
+                raise NotStartedError(f"address {plan.address}: {error}") from None
+
+    async def _end_standby(self, each: Supervisor) -> None:
+        async with self._step(f"stop {each.plan.name}"):
+            await each.stop()
+
+    async def _give_up(self, tenure: _Tenure, problem: str) -> None:
+        """Leave the lease to others for a while: who comes next may have what is missing here."""
+        self._failed_starts += 1
+        log.warning("the duty cannot be started: %s", problem)
+        self._troubles.note("start", f"the duty cannot be started: {problem}", is_unfit=True)
+        stand_back = min(STAND_BACK * 2.0 ** min(self._failed_starts - 1, 10), STAND_BACK_MAX)
+        if self._wanted is tenure:
+            self._wanted = None
+        await self._leave()
+        self._troubles.clear_later("start", stand_back)
+        self._callbacks.failed(tenure.term, problem)
+
+    async def _leave_and_report(self) -> None:
+        tenure = self._held
+        assert tenure is not None, "there is nothing to leave"
+        await self._leave()
+        why = self._lost or self._withdrawn
+        if why:
+            log.warning("%s", why)
+            self._callbacks.failed(tenure.term, why)
+
+    async def _leave(self) -> None:
+        """The start in reverse. What fails here is left to the guard, which does it by force."""
+        is_clean = await self._let_go()
+        if not is_clean and not self._lost:
+            await self._quietly("withdraw", self._guard.withdraw)
+        self._held = None
+        if self._lost or self._is_closing:
+            return
+        for each in self._staff.standby:
+            await self._quietly(f"stop {each.plan.name}", each.stop)
+            each.begin()
+
+    async def _let_go(self) -> bool:
+        """Whether everything could be ended. After a withdrawal little is left to be done."""
+        works: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        if self._is_at_once:
+            works.append(("withdraw", self._guard.withdraw))
+        elif self._duty.hook and not (self._withdrawn or self._lost):
+            works.append(("hooks on_standby", partial(self._hooks.run_standby, self._standby)))
+        works += [
+            (f"stop {each.plan.name}", partial(each.leave, self._standby))
+            for each in reversed(self._staff.of_duty)
+        ]
+        works += [
+            (
+                f"drop {each.address}",
+                partial(self._guard.drop_address, each.address, each.interface),
+            )
+            for each in reversed(self._duty.address)
+        ]
+        works.append(("farewells", self._hooks.drop_farewells))
+        # A list, not a generator: all of them, whatever one does.
+        return all([await self._quietly(name, work) for name, work in works])
+
+    async def _stop_all(self) -> None:
+        for each in reversed(self._staff.all):
+            await self._quietly(f"stop {each.plan.name}", each.stop)
+
+    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """A step that has no way back: whether it could be done."""
+        try:
+            async with self._step(name):
+                await work()
+        except GuardError as error:
+            if not self._lost:
+                log.warning("%s: %s", name, error)
+            return False
+        return True
+
+    @property
+    def _standby(self) -> Situation:
+        """What is told about not being hot, whatever the node waits for."""
+        term = max(self._situation.term, self._held.term if self._held else 0)
+        return Situation(Role.STANDBY, term, self._situation.reason)
+
+    async def _tell_instances(self, situation: Situation) -> None:
+        for each in self._staff.instances:
+            try:
+                await each.tell(situation)
+            except GuardError as error:
+                log.warning("process %s cannot be told: %s", each.plan.name, error)
+
+    async def _tell_alerts(self) -> None:
+        while True:
+            await self._hooks.tell_alert(self._told)
+
+    def _report_stops(self) -> None:
+        if self._held is not None:
+            return
+        stops, self._stops = self._stops, []
+        for term in stops:
+            self._callbacks.stopped(term)
+
+    @asynccontextmanager
+    async def _step(self, name: str) -> AsyncIterator[None]:
+        began_at = time.monotonic()
+        yield
+        self._callbacks.step(name, (time.monotonic() - began_at) * 1000)

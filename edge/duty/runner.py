@@ -1,0 +1,62 @@
+"""Runs a command to its end, by the guard: with a time limit, and nothing of it left behind."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+
+from edge.duty.lives import Lives
+from edge.duty.ports import GuardError, GuardHandle, Spawn
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. `problem` is empty if it ended well; `said` is its first line."""
+
+    problem: str
+    said: str = ""
+
+
+class Runner:
+    """For hooks, health checks and systemctl. A name runs once at a time."""
+
+    def __init__(self, guard: GuardHandle, lives: Lives) -> None:
+        self._guard = guard
+        self._lives = lives
+
+    async def run(self, spawn: Spawn, limit: float) -> Outcome:
+        """What it forked ends with it: a hook is no way to start what shall stay."""
+        life = self._lives.begin(spawn.name)
+        try:
+            async with asyncio.timeout(limit):
+                await self._guard.spawn(spawn)
+                status = await life.ended
+            problem = describe(status)
+        except GuardError as error:
+            return Outcome(f"cannot run: {error}")
+        except TimeoutError:
+            problem = f"did not end within {limit:g} s"
+        finally:
+            trouble = await end(self._guard, spawn.name, 0.0)
+        # What was written just before the end has come by the time that the guard has answered.
+        return Outcome(problem or trouble, life.first_lines[0] if life.first_lines else "")
+
+
+async def end(guard: GuardHandle, name: str, grace: float) -> str:
+    """End a program and what it started. Why that failed, or nothing."""
+    try:
+        await guard.end(name, grace)
+    except GuardError as error:
+        return f"could not be ended: {error}"
+    return ""
+
+
+def describe(status: int) -> str:
+    """An exit status in words; nothing for success."""
+    if status == 0:
+        return ""
+    if status > 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
