@@ -5,10 +5,10 @@ guard leaves one for longer than a lifetime, which is the lease rounded up to wh
 """
 # ruff: noqa: PTH123
 
+import _socket as socket  # without the 0.4 MB of what socket adds
 import errno
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -32,10 +32,20 @@ Then = Callable[[str], None]  # what is wrong, or nothing
 class Held:
     """One address that we hold, or are about to."""
 
-    __slots__ = ("address", "interface", "is_there", "kernel_until", "probe", "text", "timers")
+    __slots__ = (
+        "address",
+        "interface",
+        "is_there",
+        "kernel_until",
+        "probe",
+        "text",
+        "then",
+        "timers",
+    )
 
-    def __init__(self, text: str, interface: str, address: Address) -> None:
+    def __init__(self, text: str, interface: str, address: Address, then: Then) -> None:
         self.text = text
+        self.then = then
         self.interface = interface
         self.address = address
         self.is_there = False
@@ -50,6 +60,7 @@ class Held:
         if self.probe is not None:
             self.probe.cancel()
             self.probe = None
+            self.then("it was withdrawn while the network was asked")
 
 
 class Addresses:
@@ -70,7 +81,7 @@ class Addresses:
             then("")
             return
         try:
-            held = Held(text, interface, _address(text, interface))
+            held = Held(text, interface, _address(text, interface), then)
             wire = Wire(interface, held.address.packed)
         except OSError as error:
             then(_in_words(error, text, interface))
@@ -78,7 +89,7 @@ class Addresses:
 
         def answered(mac: bytes | None) -> None:
             held.probe = None
-            self._answered(held, mac, until, then)
+            self._answered(held, mac, until)
 
         self._held[text, interface] = held
         if wire.is_ethernet and self._manner.probes:
@@ -86,6 +97,9 @@ class Addresses:
         else:
             wire.close()
             answered(None)
+
+    def is_any_held(self) -> bool:
+        return bool(self._held)
 
     def drop(self, text: str, interface: str) -> str:
         """What went wrong, or nothing."""
@@ -105,21 +119,19 @@ class Addresses:
                     lifetime = self._start_lifetime(held, until)
                     self._kernel.refresh(held.address, lifetime)
 
-    def _answered(
-        self, held: Held, mac: bytes | None, until: Callable[[], float], then: Then
-    ) -> None:
+    def _answered(self, held: Held, mac: bytes | None, until: Callable[[], float]) -> None:
         if mac is not None:
             whose = f"another machine ({packets.readable(mac)}) answers for it"
             del self._held[held.text, held.interface]
-            then(f"{held.text} on {held.interface}: {whose}")
+            held.then(f"{held.text} on {held.interface}: {whose}")
             return
         try:
             self._add(held, until())
         except OSError as error:
             del self._held[held.text, held.interface]
-            then(_in_words(error, held.text, held.interface))
+            held.then(_in_words(error, held.text, held.interface))
         else:
-            then("")
+            held.then("")
 
     def _add(self, held: Held, until: float) -> None:
         _keep_the_others(held.interface)

@@ -1,5 +1,5 @@
 """A control group for each process of the duty, where we may make one: nothing escapes from it."""
-# ruff: noqa: PTH
+# ruff: noqa: PTH103, PTH106, PTH110, PTH123
 
 import os
 from contextlib import suppress

@@ -3,9 +3,9 @@
 A library would cost more memory than the whole guard may use (docs/decisions/0105).
 """
 
+import _socket as socket  # without the 0.4 MB of what socket adds
 import errno
 import os
-import socket
 import struct
 from collections.abc import Iterator
 

@@ -3,7 +3,7 @@
 As the guard adopts orphans (PR_SET_CHILD_SUBREAPER), whatever a process of the duty started, and
 however it tried to get away, still descends from the guard.
 """
-# ruff: noqa: PTH
+# ruff: noqa: PTH123, PTH208
 
 import os
 

@@ -1,0 +1,261 @@
+"""What the guard holds, and the one way in which it lets go (docs/duty.md, Guard)."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from math import ceil
+
+from edge.duty.guard import cgroup, tree
+from edge.duty.guard.addresses import Addresses
+from edge.duty.guard.channel import Message
+from edge.duty.guard.dead_man import Deadline
+from edge.duty.guard.loop import Loop
+from edge.duty.guard.probe import Manner
+from edge.duty.guard.processes import Process, Processes, Reports
+from edge.duty.guard.spawning import Plan
+
+# What is left of the lease when the last process is killed and the addresses are gone.
+LAST = 0.01
+# Grace of what is not guarded when the agent is gone: its successor waits for us.
+UNGUARDED_GRACE = 2.0
+FAREWELL = "farewell."
+
+
+class Guard:
+    """Carries out the agent's lines; lets go when the deadline nears or the agent is gone."""
+
+    def __init__(self, loop: Loop, begin: Message, say: Callable[..., object], oom: str) -> None:
+        self._loop = loop
+        self._say = say
+        self._oom_score = oom
+        self._lease = float(begin["lease"])
+        self._gone_grace = float(begin["gone_grace"])
+        group, node = begin["group"], begin["node"]
+        manner = Manner(begin["probes"], begin["probe_wait"], begin["probe_patience"])
+        self._addresses = Addresses(loop, max(1, ceil(self._lease)), manner)
+        self._processes = Processes(loop, tree.mark(group, node, begin["boot"], ""))
+        self._cgroup = cgroup.folder(group, node)
+        self._cgroup_count = 0
+        self._farewells: dict[str, Message] = {}
+        self._deadline = Deadline(loop, self._needs, self._deadline_passed)
+        self._why = ""
+        self._began_at = 0.0
+        self._pending = 0
+        self._then: list[Callable[[], None]] = []
+        self._problems: list[str] = []
+        self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
+        self.output: Callable[[str, str], bool] = lambda _name, _line: False
+
+    def carry_out(self, message: Message) -> None:
+        """One line of the agent."""
+        match message.get("do"):
+            case "extend":
+                self._extend(message)
+            case "hold_address":
+                self._hold_address(message)
+            case "drop_address":
+                self._answer(
+                    message, self._addresses.drop(message["address"], message["interface"])
+                )
+            case "spawn":
+                self._spawn(message)
+            case "end":
+                self._end(message)
+            case "tell":
+                self._processes.say(message["name"], message["line"].encode() + b"\n")
+            case "farewell":
+                self._hold_farewell(message)
+            case "drop_farewell":
+                self._farewells.pop(message["name"], None)
+                self._answer(message)
+            case "withdraw":
+                self._let_go("asked", lambda: self._answer(message))
+
+    def reap(self) -> None:
+        self._processes.reap()
+
+    def agent_is_gone(self, then: Callable[[], None]) -> None:
+        """Everything ends, also what is not guarded; `then` once nothing is left."""
+        self._pending += 1
+        self._let_go("agent_gone", then)
+        unguarded = [each for each in self._processes.all() if _ends_with_agent(each)]
+        now = time.monotonic()
+        self._end_all(unguarded, lambda each: now + min(each.grace, UNGUARDED_GRACE))
+        self._one_less()
+
+    def _deadline_passed(self) -> None:
+        """Of a duty that ended by order, nothing is left and nobody needs to be told."""
+        if self._farewells or self._addresses.is_any_held() or self._guarded():
+            self._let_go("deadline")
+        else:
+            self._deadline.end()
+
+    def _guarded(self) -> list[Process]:
+        return [each for each in self._processes.all() if each.is_guarded]
+
+    def _needs(self) -> float:
+        longest = max((each.grace for each in self._guarded()), default=0.0)
+        return LAST + min(longest, self._lease / 2)
+
+    def _extend(self, message: Message) -> None:
+        is_ours = not self._why and self._deadline.extend(message["term"], message["deadline"])
+        if is_ours:
+            self._addresses.refresh(self._deadline.at)
+        self._say(**{"is": "alive", "n": message["n"], "holds": is_ours})
+
+    def _hold_address(self, message: Message) -> None:
+        if not self._may_hold(message):
+            return
+        self._addresses.hold(
+            message["address"],
+            message["interface"],
+            lambda: self._deadline.at,
+            lambda why: self._answer(message, why),
+        )
+
+    def _may_hold(self, message: Message) -> bool:
+        if self._why:
+            self._answer(message, "the former duty is still ending")
+        elif not self._deadline.is_ahead():
+            self._answer(message, "the lease does not last long enough to hold anything")
+        else:
+            return True
+        return False
+
+    def _hold_farewell(self, message: Message) -> None:
+        if self._may_hold(message):
+            self._farewells[message["name"]] = message
+            self._answer(message)
+
+    def _spawn(self, message: Message) -> None:
+        old = self._processes.get(message["name"])
+        if message["guarded"] and not self._may_hold(message):
+            return
+        if old is None:
+            self._start(self._new_process(message, message["name"]), message)
+        elif old.pid is not None and old.kill_at is None:
+            self._answer(message, f"{message['name']} is running already")
+        else:  # something of its former life is still there
+            self._processes.end(old, time.monotonic(), lambda: self._spawn(message))
+
+    def _start(self, process: Process, message: Message) -> None:
+        def exited(each: Process) -> None:
+            self._say(**{"is": "exited", "name": each.name, "status": each.status})
+
+        reports = Reports(
+            lambda each: self._answer(message, pid=each.pid),
+            lambda _, why: self._answer(message, why),
+            exited,
+            self.output,
+        )
+        self._processes.start(process, reports)
+        self._deadline.watch()
+
+    def _new_process(self, message: Message, name: str) -> Process:
+        self._cgroup_count += 1
+        plan = Plan(
+            message["argv"],
+            self._env | dict[str, str](message["env"]),
+            message.get("cwd"),
+            message.get("user"),
+            cgroup.make(self._cgroup, str(self._cgroup_count)),
+            self._oom_score,
+        )
+        grace = message.get("grace")
+        return Process(
+            name,
+            plan,
+            self._lease / 4 if grace is None else float(grace),
+            is_guarded=bool(message.get("guarded")),
+            keeps_stdin=bool(message.get("stdin")),
+        )
+
+    def _end(self, message: Message) -> None:
+        """By order, so in peace; but what is guarded never outlives the deadline."""
+        process = self._processes.get(message["name"])
+        if process is None:
+            self._answer(message)
+            return
+        kill_at = time.monotonic() + message["grace"]
+        if process.is_guarded:
+            kill_at = min(kill_at, max(time.monotonic(), self._deadline.at - LAST))
+        self._processes.end(process, kill_at, lambda: self._answer(message))
+
+    def _let_go(self, why: str, then: Callable[[], None] | None = None) -> None:
+        """Addresses, then SIGTERM, then SIGKILL while the lease lasts; farewells beside it."""
+        now = time.monotonic()
+        self._problems += self._addresses.remove_all()
+        latest = max(now, self._deadline.at - LAST)
+        if why == "agent_gone":
+            latest = min(latest, now + self._gone_grace)
+        if why != "asked":
+            self._deadline.end()
+        if then is not None:
+            self._then.append(then)
+        if not self._why:
+            self._began_at = now
+        self._why = why
+        self._pending += 1
+        self._end_all(self._guarded(), lambda each: min(now + each.grace, latest))
+        self._loop.at(now, self._say_farewell)
+        self._loop.at(latest, self._processes.kill_strays)
+
+    def _end_all(self, ending: list[Process], kill_at: Callable[[Process], float]) -> None:
+        for process in ending:
+            self._pending += 1
+            process.thens.append(self._one_less)
+        self._processes.end_all(ending, kill_at)
+
+    def _say_farewell(self) -> None:
+        """After the signals: a fork takes its time. Each has its own limit, deadline or not."""
+        for name in reversed(list(self._farewells)):
+            message = self._farewells.pop(name)
+            self._pending += 1
+            self._start_farewell(self._new_process(message, FAREWELL + name), message)
+        self._one_less()
+
+    def _start_farewell(self, process: Process, message: Message) -> None:
+        def failed(_process: Process, why: str) -> None:
+            self._problems.append(f"{message['name']}: {why}")
+
+        def over(each: Process) -> None:
+            if each.status:
+                self._problems.append(f"{message['name']}: exit status {each.status}")
+
+        def late() -> None:
+            if process.pid is not None:
+                self._problems.append(f"{message['name']}: not done within {message['limit']:g} s")
+                self._processes.end(process, time.monotonic(), _nothing)
+
+        process.thens.append(self._one_less)
+        self._processes.start(process, Reports(_ignore, failed, over, self.output))
+        self._loop.after(message["limit"], late)
+
+    def _one_less(self) -> None:
+        self._pending -= 1
+        if self._pending or not self._why:
+            return
+        self._processes.kill_strays()
+        why, self._why = self._why, ""
+        then, self._then = self._then, []
+        problems, self._problems = self._problems, []
+        took = time.monotonic() - self._began_at
+        self._say(**{"is": "withdrawn", "why": why, "took": took, "problems": problems})
+        for each in then:
+            each()
+
+    def _answer(self, message: Mapping[str, object], why: str = "", **more: object) -> None:
+        outcome = {"is": "failed", "why": why} if why else {"is": "done"}
+        self._say(id=message["id"], **outcome, **more)
+
+
+def _ends_with_agent(process: Process) -> bool:
+    return not process.is_guarded and not process.name.startswith(FAREWELL)
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
+def _ignore(_process: Process) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,289 @@
+"""The processes that the guard holds, each with all that it ever started, until nothing is left."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import inf
+
+from edge.duty.guard import cgroup, spawning, tree
+from edge.duty.guard.loop import Loop, Timer
+from edge.duty.guard.output import Output
+from edge.duty.guard.spawning import Plan
+
+# How soon the end of the last process is noticed, and how often SIGKILL is repeated.
+POLL_INTERVAL = 0.01
+STRAY = ""
+
+
+class Process:
+    """One process by its name; `pid` is None once the process itself has exited."""
+
+    __slots__ = (
+        "cgroup",
+        "grace",
+        "is_guarded",
+        "is_started",
+        "keeps_stdin",
+        "kill_at",
+        "name",
+        "output",
+        "pid",
+        "plan",
+        "session",
+        "status",
+        "stdin",
+        "thens",
+        "trouble",
+    )
+
+    def __init__(
+        self, name: str, plan: Plan, grace: float, *, is_guarded: bool, keeps_stdin: bool
+    ) -> None:
+        self.name = name
+        self.keeps_stdin = keeps_stdin
+        self.plan = plan
+        self.grace = grace
+        self.is_guarded = is_guarded
+        self.cgroup = plan.cgroup
+        self.pid: int | None = None
+        self.session = 0
+        self.is_started = False
+        self.status: int | None = None
+        self.kill_at: float | None = None
+        self.output: Output | None = None
+        self.stdin = -1
+        self.trouble = -1
+        self.thens: list[Callable[[], None]] = []
+
+
+class Reports:
+    """What is told to whoever started a process."""
+
+    __slots__ = ("exited", "failed", "output", "started")
+
+    def __init__(
+        self,
+        started: Callable[[Process], None],
+        failed: Callable[[Process, str], None],
+        exited: Callable[[Process], None],
+        output: Callable[[str, str], bool],
+    ) -> None:
+        self.started = started
+        self.failed = failed
+        self.exited = exited
+        self.output = output
+
+
+class Processes:
+    """All of them, by name, in the order of their start."""
+
+    def __init__(self, loop: Loop, mark_start: str) -> None:
+        self._loop = loop
+        self._mark_start = mark_start
+        self._held: dict[str, Process] = {}
+        self._reports: dict[str, Reports] = {}
+        self._timer: Timer | None = None
+
+    def get(self, name: str) -> Process | None:
+        return self._held.get(name)
+
+    def all(self) -> list[Process]:
+        """The last one first: the order in which they end."""
+        return list(reversed(self._held.values()))
+
+    def start(self, process: Process, reports: Reports) -> None:
+        process.plan.env[tree.MARK] = self._mark_start + process.name
+        started = spawning.start(process.plan)
+        process.pid = process.session = started.pid
+        process.stdin = started.stdin
+        process.trouble = started.trouble
+        if not process.keeps_stdin:
+            self._close_stdin(process)
+        self._held[process.name] = process
+        self._reports[process.name] = reports
+        name = process.name
+        process.output = Output(self._loop, started.output, lambda line: reports.output(name, line))
+        self._loop.add(started.trouble, lambda: self._hear_trouble(process))
+
+    def say(self, name: str, line: bytes) -> None:
+        """Lost if the process does not read: a pipe holds 64 KB."""
+        process = self._held.get(name)
+        if process is not None and process.stdin >= 0:
+            with suppress(OSError):
+                os.write(process.stdin, line)
+
+    def end(self, process: Process, kill_at: float, then: Callable[[], None]) -> None:
+        """SIGTERM to all of it now, SIGKILL at the instant; `then` once nothing is left."""
+        process.thens.append(then)
+        self.end_all([process], lambda _: kill_at)
+
+    def end_all(self, ending: list[Process], kill_at: Callable[[Process], float]) -> None:
+        """In this order. Whole sessions first, as that takes no time; then whoever left them."""
+        new = [each for each in ending if each.kill_at is None]
+        for process in new:
+            if process.pid is not None:
+                _send(-process.pid, signal.SIGTERM)
+        for process in ending:
+            process.kill_at = min(kill_at(process), process.kill_at or inf)
+        members = self._members() if any(each.cgroup is None for each in new) else {}
+        for process in new:
+            for pid in _pids(process, members):
+                if process.pid is None or _session(pid) != process.pid:
+                    _send(pid, signal.SIGTERM)
+        self._look_soon(0.0)
+
+    def reap(self) -> None:
+        """After SIGCHLD: our own children, and the orphans that we adopted."""
+        for pid, status in _ended_children():
+            for process in list(self._held.values()):
+                if process.pid == pid:
+                    self._exited(process, os.waitstatus_to_exitcode(status))
+        self._look_soon(0.0)
+
+    def kill_strays(self) -> None:
+        """Those who got away without a trace of whose they are: no mark, no control group."""
+        for pid in self._members().get(STRAY, ()):
+            _send(pid, signal.SIGKILL)
+
+    def _close_stdin(self, process: Process) -> None:
+        if process.stdin >= 0:
+            os.close(process.stdin)
+            process.stdin = -1
+
+    def _hear_trouble(self, process: Process) -> None:
+        try:
+            text = os.read(process.trouble, 100).decode()
+        except BlockingIOError:
+            return
+        self._loop.remove(process.trouble)
+        os.close(process.trouble)
+        process.trouble = -1
+        reports = self._reports[process.name]
+        if text:
+            process.kill_at = time.monotonic()
+            reports.failed(process, spawning.in_words(process.plan, text))
+        elif process.kill_at is None:
+            process.is_started = True
+            reports.started(process)
+        else:
+            reports.failed(process, "it was ended while it started")
+
+    def _exited(self, process: Process, status: int) -> None:
+        if process.trouble >= 0:
+            self._hear_trouble(process)
+        process.pid = None
+        process.status = status
+        if process.is_started and process.output is not None:
+            process.output.drain()
+        if process.is_started:
+            self._reports[process.name].exited(process)
+
+    def _look_soon(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        if self._timer is not None and self._timer.call is not None:
+            if self._timer.at <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.at(at, self._look)
+
+    def _look(self) -> None:
+        """Kill what is due, forget what is gone, come again while something is ending.
+
+        A process that exited by itself is only forgotten once its descendants are gone too.
+        """
+        now = time.monotonic()
+        over = [each for each in self._held.values() if each.pid is None or each.kill_at]
+        due = [each for each in over if each.kill_at and now >= each.kill_at]
+        for process in due:
+            _kill_at_once(process)
+        is_needed = any(each.cgroup is None and (each.pid is None or each in due) for each in over)
+        members = self._members() if is_needed else {}
+        for process in due:
+            for pid in members.get(process.name, ()):
+                _send(pid, signal.SIGKILL)
+        for process in over:
+            if process.pid is None and not _has_members(process, members):
+                self._forget(process)
+        self._come_again(now)
+
+    def _come_again(self, now: float) -> None:
+        instants = [each.kill_at for each in self._held.values() if each.kill_at is not None]
+        if instants:
+            waits = (at - now for at in instants if at > now)
+            self._look_soon(min(POLL_INTERVAL, *waits, POLL_INTERVAL))
+
+    def _forget(self, process: Process) -> None:
+        del self._held[process.name]
+        del self._reports[process.name]
+        if process.output is not None:
+            process.output.finish()
+        self._close_stdin(process)
+        if process.cgroup is not None:
+            cgroup.remove(process.cgroup)
+        for then in process.thens:
+            then()
+
+    def _members(self) -> dict[str, list[int]]:
+        """Everybody below us, by the name of the process that they come from."""
+        sessions = {each.session: each.name for each in self._held.values()}
+        names: dict[int, str] = {}
+        found: dict[str, list[int]] = {}
+        own = os.getsid(0)
+        for entry in tree.descendants(os.getpid()):
+            if entry.session == own:  # a fork of ours that is not a program yet
+                continue
+            name = sessions.get(entry.session) or names.get(entry.parent) or self._marked(entry.pid)
+            names[entry.pid] = name
+            found.setdefault(name, []).append(entry.pid)
+        return found
+
+    def _marked(self, pid: int) -> str:
+        mark = tree.mark_of(pid)
+        name = mark.removeprefix(self._mark_start)
+        return name if name != mark and name in self._held else STRAY
+
+
+def _kill_at_once(process: Process) -> None:
+    if process.cgroup is not None and not cgroup.kill(process.cgroup):
+        for pid in cgroup.processes(process.cgroup):
+            _send(pid, signal.SIGKILL)
+    if process.pid is not None:
+        _send(-process.pid, signal.SIGKILL)
+        _send(process.pid, signal.SIGKILL)
+
+
+def _has_members(process: Process, members: dict[str, list[int]]) -> bool:
+    if process.cgroup is not None:
+        return not cgroup.is_empty(process.cgroup)
+    return bool(members.get(process.name))
+
+
+def _pids(process: Process, members: dict[str, list[int]]) -> Iterable[int]:
+    if process.cgroup is not None:
+        return cgroup.processes(process.cgroup)
+    return members.get(process.name, ())
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(OSError):
+        os.kill(pid, number)
+
+
+def _ended_children() -> list[tuple[int, int]]:
+    ended = []
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended.append((pid, status))
+    return ended

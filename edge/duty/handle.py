@@ -1,0 +1,327 @@
+"""The agent's side of the guard: starts it, speaks its lines, and replaces it once it is lost.
+
+A guard that died or froze is killed and what it held is swept from here, by the same code; only
+then is anybody told.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import pwd
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from edge.duty.guard import leftovers
+from edge.duty.ports import GuardCallbacks, GuardError, Spawn
+
+ROOT = Path(__file__).resolve().parents[2]
+# Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
+CODE = "import sys; sys.path.append(sys.argv[1]); from edge.duty.guard.main import main; main()"
+LONGEST_LINE = 1024 * 1024
+START_LIMIT = 20.0
+END_LIMIT = 10.0
+EXIT_LIMIT = 0.1
+# Looked at so often in the time after which a silent guard counts as frozen.
+LOOKS = 4
+# Deadlines are passed on from this step on; smaller ones are not worth a line.
+SMALLEST_STEP = 0.005
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What the guard has to know from the beginning."""
+
+    group: str
+    node: str
+    boot: str
+    lease: float
+    fence_delay: float
+    addresses: tuple[tuple[str, str], ...] = ()  # address, interface: swept before the start
+    probes: int = 2
+    probe_wait: float = 0.04
+
+    def to_line(self) -> dict[str, object]:
+        return {
+            "do": "begin",
+            "group": self.group,
+            "node": self.node,
+            "boot": self.boot,
+            "lease": self.lease,
+            # Whoever saw our connections end claims after fence_delay: be done by half of it.
+            "gone_grace": self.fence_delay / 2,
+            "addresses": self.addresses,
+            "probes": self.probes,
+            "probe_wait": self.probe_wait,
+            # The kernel takes the address of a dead guard away within the lease, rounded up.
+            "probe_patience": int(self.lease) + 1.5,
+        }
+
+
+class Handle:
+    """See edge.duty.ports.GuardHandle. After `on_lost`, `start` begins anew."""
+
+    def __init__(self, settings: GuardSettings, callbacks: GuardCallbacks) -> None:
+        self._settings = settings
+        self._callbacks = callbacks
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._ready: asyncio.Future[list[str]] | None = None
+        self._number = 0
+        self._extended = 0  # the number of the last extension
+        self._unanswered = 0  # the number of an open one
+        self._said: tuple[int, float] = (-1, -inf)
+        self._is_closing = False
+        self._ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The guard's process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> list[str]:
+        """Start the guard; what it found of an earlier life and removed, in words."""
+        assert self._process is None, "one guard at a time"
+        self._is_closing, self._unanswered, self._said = False, 0, (-1, -inf)
+        self._ended.clear()
+        self._ready = asyncio.get_running_loop().create_future()
+        self._process = await _start_process()
+        name = f"guard {self._process.pid}"
+        self._tasks = [
+            asyncio.create_task(self._listen(self._process), name=name),
+            asyncio.create_task(self._watch(self._process), name=f"watch of {name}"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_show_failure)
+        self._send(self._settings.to_line())
+        try:
+            async with asyncio.timeout(START_LIMIT):
+                return await self._ready
+        except TimeoutError:
+            await self.close()
+            raise GuardError(f"the guard was not ready within {START_LIMIT:g} s") from None
+        except GuardError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of everything; the guard ends by itself as its pipe closes."""
+        process = self._process
+        if process is None:
+            return
+        self._is_closing = True
+        assert process.stdin is not None
+        process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_LIMIT):
+                await self._ended.wait()
+                return
+        process.kill()
+        await self._ended.wait()
+
+    async def hold_address(self, address: str, interface: str) -> None:
+        await self._ask("hold_address", address=address, interface=interface)
+
+    async def drop_address(self, address: str, interface: str) -> None:
+        await self._ask("drop_address", address=address, interface=interface)
+
+    async def spawn(self, process: Spawn) -> int:
+        answer = await self._ask(
+            "spawn",
+            name=process.name,
+            argv=process.argv,
+            env=dict(process.env),
+            cwd=process.cwd,
+            user=_user(process.user),
+            guarded=process.guarded,
+            grace=process.grace,
+            stdin=process.keeps_stdin,
+        )
+        return int(answer["pid"])
+
+    async def end(self, name: str, grace: float) -> None:
+        await self._ask("end", name=name, grace=grace)
+
+    def say(self, name: str, line: str) -> None:
+        self._send({"do": "tell", "name": name, "line": line})
+
+    async def hold_farewell(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], limit: float
+    ) -> None:
+        await self._ask("farewell", name=name, argv=tuple(argv), env=dict(env), limit=limit)
+
+    async def drop_farewell(self, name: str) -> None:
+        await self._ask("drop_farewell", name=name)
+
+    def extend(self, term: int, deadline: float) -> None:
+        said_term, said_deadline = self._said
+        if term == said_term and deadline < said_deadline + SMALLEST_STEP:
+            return
+        self._said = (term, deadline)
+        self._number += 1
+        self._extended = self._number
+        self._unanswered = self._unanswered or self._number
+        self._send({"do": "extend", "term": term, "deadline": deadline, "n": self._number})
+
+    async def withdraw(self) -> None:
+        await self._ask("withdraw")
+
+    async def _ask(self, what: str, **more: object) -> dict[str, Any]:
+        if self._process is None or self._is_closing:
+            raise GuardError("the guard is not running")
+        self._number += 1
+        number = self._number
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._send({"do": what, "id": number, **more})
+        try:
+            message: dict[str, Any] = await answer
+        finally:
+            self._answers.pop(number, None)
+        if message["is"] == "failed":
+            raise GuardError(message["why"])
+        return message
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        """A frozen guard does not read; it is found out long before the pipe's buffer matters."""
+        if self._process is not None and not self._is_closing:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            self._take(json.loads(line))
+        await self._over(process)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message["is"]:
+            case "done" | "failed":
+                self._answered(message)
+            case "alive":
+                self._unanswered = self._extended if self._extended > message["n"] else 0
+            case "exited":
+                self._callbacks.on_exit(message["name"], message["status"])
+            case "output":
+                self._callbacks.on_output(message["name"], message["line"])
+            case "withdrawn":
+                for problem in message["problems"]:
+                    log.warning("Guard: %s", problem)
+                self._callbacks.on_withdrawn(message["why"])
+            case "ready" | "refused":
+                self._started(message)
+
+    def _answered(self, message: dict[str, Any]) -> None:
+        answer = self._answers.get(message["id"])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    def _started(self, message: dict[str, Any]) -> None:
+        if self._ready is None or self._ready.done():
+            return
+        if message["is"] == "ready":
+            self._ready.set_result(message["swept"])
+        else:
+            self._ready.set_exception(GuardError(message["why"]))
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Frozen: an extension is open for a third of the lease, during which we were awake.
+
+        Only looks that came in time count, or a stall of our own would look like one of his.
+        """
+        interval = self._settings.lease / 3 / LOOKS
+        missed, open_number = 0, 0
+        while True:
+            asleep_at = time.monotonic()
+            await asyncio.sleep(interval)
+            is_late = time.monotonic() - asleep_at > 2 * interval
+            if not self._unanswered or self._unanswered != open_number:
+                missed, open_number = 0, self._unanswered
+            elif not is_late:
+                missed += 1
+            if missed >= LOOKS:
+                log.error("The guard does not answer any more: it is killed")
+                process.kill()
+                return
+
+    async def _over(self, process: asyncio.subprocess.Process) -> None:
+        """Its pipe is closed: nothing that it held may be left, whatever it died of."""
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        status = await _end_of(process)
+        was_ready = self._ready is not None and self._ready.done() and not self._ready.exception()
+        is_lost = was_ready and not self._is_closing
+        await self._sweep()
+        self._process = None
+        self._fail_open(GuardError("the guard is gone"))
+        self._ended.set()
+        if is_lost:
+            self._callbacks.on_lost(f"the guard ended with status {status}")
+
+    async def _sweep(self) -> None:
+        """In a thread: the agent has a lease to give up meanwhile."""
+        settings = self._settings
+        try:
+            found = await asyncio.to_thread(
+                leftovers.sweep, settings.group, settings.node, list(settings.addresses)
+            )
+        except OSError as error:
+            log.error("What the guard held cannot be swept: %s", error)  # noqa: TRY400 - one line
+            return
+        for each in found:
+            log.warning("Swept after the guard: %s", each)
+
+    def _fail_open(self, error: GuardError) -> None:
+        for answer in [*self._answers.values(), self._ready]:
+            if answer is not None and not answer.done():
+                answer.set_exception(error)
+
+
+async def _start_process() -> asyncio.subprocess.Process:
+    """In a session of its own: a Ctrl-C at the terminal is not for the guard."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-S", "-c", CODE, str(ROOT), str(os.getpid())),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
+        start_new_session=True,
+    )
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> int:
+    """Killed only if it lives on without its pipe: kill() asks for the status and may steal it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(EXIT_LIMIT):
+            return await process.wait()
+    process.kill()
+    return await process.wait()
+
+
+def _show_failure(task: asyncio.Task[None]) -> None:
+    """A mistake of ours goes to the loop's handler instead of nowhere."""
+    if not task.cancelled():
+        task.result()
+
+
+def _user(name: str | None) -> tuple[int, int, list[int]] | None:
+    """Looked up here: a directory service may take its time, and the guard has none."""
+    if name is None:
+        return None
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise GuardError(f"there is no user {name}") from None
+    if entry.pw_uid == os.geteuid():
+        return None
+    return entry.pw_uid, entry.pw_gid, os.getgrouplist(name, entry.pw_gid)
