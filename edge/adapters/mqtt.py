@@ -98,6 +98,21 @@ class _BoundedClient(Client):
             raise _OversizeError(f"it sent a packet of {bufsize} bytes, over {PACKET_MAX}")
         return super()._sock_recv(bufsize)
 
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        """As paho's, which leaves the socket open when the handshake fails; the context is always
+        the caller's, and checks the name by itself."""
+        assert self._ssl_context is not None, "TLS was asked for with a context"
+        wrapped: ssl.SSLSocket = self._ssl_context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            wrapped.settimeout(self.connect_timeout)
+            wrapped.do_handshake()
+        except OSError:
+            wrapped.close()
+            raise
+        return wrapped
+
 
 class Connection:
     """One connection to one broker; every event arrives on the loop that called `open`.

@@ -291,7 +291,7 @@ def split_address(text: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if not host or port == 0 or parts.netloc != text or "@" in text:
+    if not host or port == 0 or parts.netloc != text or {"@", " "} & set(text):
         raise ValueError(f'{text!r} is no address: write "host", "host:port" or "[v6]:port"')
     return host, port or DEFAULT_PORT
 

@@ -9,7 +9,7 @@ from edge.client.outbox import Outbox
 
 
 def send_all(box: Outbox[int], first_number: int = 1) -> list[int]:
-    sent = []
+    sent: list[int] = []
     while (letter := box.next()) is not None:
         box.sent(first_number + len(sent))
         sent.append(letter)
