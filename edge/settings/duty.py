@@ -176,8 +176,6 @@ class DutyHook(Table):
     may_switch: Command | None = None
     timeout: Seconds = 5.0
     required: bool = True
-    directory: Directory | None = None
-    user: Text | None = None
 
     @model_validator(mode="after")
     def _something_to_run(self) -> Self:
