@@ -30,7 +30,12 @@ WINDOW = 100
 # What a broker acknowledged within this time before it died may have reached nobody, and goes out
 # again. Seconds.
 HOLD = 1.0
-PAYLOAD_MAX = 1024 * 1024
+# A broker of a node ends the connection for a larger packet, 1 MiB with its head; such a message
+# would come back to every connection after it.
+PACKET_MAX = 1024 * 1024
+HEAD_MAX = 16
+# After so many connections that ended with the same message unacknowledged, the log names it.
+SUSPICIOUS_AFTER = 5
 MOVES_KEPT = 100
 # So many messages of a broker whose node is not hot are kept for the moment when it is.
 HELD_MAX = 2000
@@ -75,6 +80,7 @@ class Move:
 class _Letter:
     message: Message
     is_taken: asyncio.Future[bool]
+    attempts: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -223,8 +229,9 @@ class Follower:
         content = payload.encode() if isinstance(payload, str) else bytes(payload)
         if qos not in {0, 1}:
             raise ValueError(f"qos is 0 or 1, not {qos!r}")
-        if len(content) > PAYLOAD_MAX:
-            raise ValueError(f"a payload of {len(content)} bytes is over {PAYLOAD_MAX}")
+        size = len(content) + len(topic.encode()) + HEAD_MAX
+        if size > PACKET_MAX:
+            raise ValueError(f"with this payload a packet has {size} bytes, over {PACKET_MAX}")
         message = Message(topic, content, retained, qos)
         letter = _Letter(message, asyncio.get_running_loop().create_future())
         async with self._room:  # in the order in which they came
@@ -302,6 +309,10 @@ class Follower:
             _resolve(letter, is_taken=True)
         else:
             self._outbox.sent(number)
+        letter.attempts += 1
+        if letter.attempts == SUSPICIOUS_AFTER and not letter.is_taken.done():
+            size, topic = len(letter.message.payload), letter.message.topic
+            log.warning("no broker acknowledges a message of %s bytes to %r", size, topic[:120])
 
     def _acknowledged(self, line: Line, number: int) -> None:
         """An acknowledgement of a connection that was left is of no use: it was sent again."""
