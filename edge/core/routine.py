@@ -8,21 +8,25 @@ rules, asked after each of them, want nothing and end with the very same state.
 
 from math import inf
 
-from edge.core.events import HeartbeatSeen, RecordSeen
+from edge.core.events import HeartbeatSeen, PeerSeen, RecordSeen
 from edge.core.lease import renewal_due_at
 from edge.core.model import Kind
 from edge.core.register import presence_of, with_presence
 from edge.core.state import Holder, Peer, State, View, peer_of, view_of, with_peer, with_view
 from edge.core.values import replace
 
+Signs = HeartbeatSeen | PeerSeen | RecordSeen
 
-def heard(state: State, event: HeartbeatSeen | RecordSeen) -> State | None:
+
+def heard(state: State, event: Signs) -> State | None:
     """The state after a routine message, or None for one that the rules must look at."""
     view = view_of(state, event.link)
     if event.retained or view is None or not state.saved.secret_is_proven:
         return None
     if isinstance(event, HeartbeatSeen):
         return _after_heartbeat(state, view, event)
+    if isinstance(event, PeerSeen):
+        return _after_word(state, view, event)
     if state.tenure is None:
         return _after_renewal(state, view, event)
     return _after_echo(state, view, event)
@@ -43,6 +47,17 @@ def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | 
     return with_peer(with_view(state, view), peer)
 
 
+def _after_word(state: State, view: View, event: PeerSeen) -> State | None:
+    """A word comes over every broker: after the first time it is no news."""
+    peer = _lively_peer(state, event.node)
+    if peer is None or peer.boot != event.boot or event.version > peer.version:
+        return None
+    if not _is_lively(state, view, event.node, event.session):
+        return None
+    view = with_presence(view, event.node, event.session, now=state.now)
+    return with_peer(with_view(state, view), replace(peer, heard_at=state.now))
+
+
 def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
     """The hot node's, as a bystander sees it: to a claimant every foreign record is news."""
     record = event.record
@@ -51,13 +66,20 @@ def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
     is_next = record.kind is Kind.RENEW and record.basis == view.tail
     if not (is_bystander and is_next and record.term == state.saved.term):
         return None
-    if node == state.me.name or view.holder != Holder(node, session):
+    holder = view.holder
+    if node == state.me.name or holder is None or holder.is_assumed or holder.node != node:
         return None
     peer = _lively_peer(state, node)
     if peer is None or not _is_lively(state, view, node, session):
         return None
     view = with_presence(view, node, session, now=state.now, counter=counter)
-    view = replace(view, tail=record.id, heard_other_at=state.now, held_until=-inf)
+    view = replace(
+        view,
+        tail=record.id,
+        holder=Holder(node, session),
+        heard_other_at=state.now,
+        held_until=-inf,
+    )
     return with_peer(with_view(state, view), replace(peer, heard_at=state.now))
 
 

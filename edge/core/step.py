@@ -5,6 +5,7 @@ the event is looked at); time never runs backwards; what must be on disk comes b
 on it; `state.wakeup_at` says when the core wants to be called again at the latest.
 """
 
+from collections.abc import Callable
 from math import inf
 
 from edge.core import claims, lease, orders, peers, routine
@@ -73,7 +74,7 @@ def start(
 def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, list[Effect]]:
     """Take one event at `now` (monotonic seconds); `jitter` is a fresh number in [0, 1)."""
     timed = replace(state, now=max(now, state.now), jitter=jitter)
-    if timed.now < state.wakeup_at and isinstance(event, HeartbeatSeen | RecordSeen):
+    if timed.now < state.wakeup_at and isinstance(event, routine.Signs):
         after = routine.heard(timed, event)
         if after is not None:
             return after, []
@@ -83,14 +84,14 @@ def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, 
 def turn(before: State, state: State, event: Event) -> tuple[State, list[Effect]]:
     """Ask every rule: for the time that has passed since `before`, then for the event."""
     effects: tuple[Effect, ...] = ()
+    claim_at = -inf
     state = _distrust_silence(state)
     if state.now >= state.wakeup_at:
-        state, effects = _settle(state)
-    if not isinstance(event, Woke):
+        state, effects, claim_at = _settle(state)
+    if not isinstance(event, Woke) or claim_at == -inf:
         state, more = _apply(state, event)
-        state, rest = _settle(state)
+        state, rest, claim_at = _settle(state)
         effects = (*effects, *more, *rest)
-    claim_at = claims.due_at(state)
     state = replace(_with_role(state, claim_at), wakeup_at=_wakeup_at(state, claim_at))
     check(before, state)
     return state, _durable_first(before, state, effects)
@@ -113,10 +114,21 @@ def _distrust_silence(state: State) -> State:
     return replace(state, stalled_at=state.now, views=tuple(views))
 
 
-def _settle(state: State) -> Step:
-    """Everything that time or the last event made due, each rule in its order."""
+def _settle(state: State) -> tuple[State, tuple[Effect, ...], float]:
+    """Everything that time or the last event made due, each rule in its order; and when the next
+    claim is due."""
+    state, effects = _ask(RULES, state)
+    claim_at = claims.due_at(state)
+    if state.now >= claim_at:
+        state, more = claims.begin(state)
+        effects, claim_at = (*effects, *more), inf
+    state, more = _ask(STANDING_RULES, state)
+    return state, (*effects, *more), claim_at
+
+
+def _ask(rules: tuple[Callable[[State], Step], ...], state: State) -> Step:
     effects: list[Effect] = []
-    for rule in RULES:
+    for rule in rules:
         state, more = rule(state)
         effects.extend(more)
     return state, tuple(effects)
@@ -130,10 +142,6 @@ def _follow_hot(state: State) -> Step:
     if state.is_forced and state.now < lease.majority_until(state):
         state = replace(state, is_forced=False)
     return state, ()
-
-
-def _begin_if_due(state: State) -> Step:
-    return claims.begin(state) if state.now >= claims.due_at(state) else (state, ())
 
 
 def _hold(state: State) -> Step:
@@ -180,10 +188,9 @@ RULES = (
     orders.relieve,
     orders.preempt,
     lease.seed,
-    _begin_if_due,
-    _hold,
-    _beat,
 )
+# What a node does as long as it has something to keep, whether it claims just now or not.
+STANDING_RULES = (_hold, _beat)
 
 
 def _apply(state: State, event: Event) -> Step:  # noqa: C901, PLR0911, PLR0912  one line a case

@@ -4,7 +4,6 @@ import pytest
 
 from edge.core import routine
 from edge.core.effects import Effect
-from edge.core.events import HeartbeatSeen, RecordSeen
 from edge.core.state import State
 from edge.core.step import turn
 from edge.core.values import replace
@@ -21,7 +20,7 @@ class Referee:
         self.routine = 0
         self.asked = 0
 
-    def heard(self, state: State, event: HeartbeatSeen | RecordSeen) -> State | None:
+    def heard(self, state: State, event: routine.Signs) -> State | None:
         after = heard(state, event)
         self.asked += 1
         if after is not None:
