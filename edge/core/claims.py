@@ -6,7 +6,7 @@ from math import inf
 from edge.core import death, lease, peers
 from edge.core.effects import Report, StartDuty, StopDuty
 from edge.core.lease import Step
-from edge.core.model import Kind, Policy
+from edge.core.model import Kind, Policy, Role
 from edge.core.state import Attempt, State, Tenure, views_of, with_term
 from edge.core.values import replace
 
@@ -97,9 +97,12 @@ def _unheard_at(state: State) -> float:
 
     It has no holding there for `claim_after` after each of its new connections, so its records
     may be missing while its heartbeats are not; and ours to it may be broken for just a moment.
+    Its last will shortens nothing: its outputs may still be stopping.
     """
-    hot = peers.hot_peer(state)
-    return -inf if hot is None else hot.heard_at + state.group.timing.claim_after
+    said_hot = [
+        peer.heard_at for peer in state.peers if peer.role is Role.HOT and not peer.has_stopped
+    ]
+    return max(said_hot, default=-inf) + state.group.timing.claim_after
 
 
 def _is_reachable(state: State, broker: str) -> bool:

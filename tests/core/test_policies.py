@@ -101,6 +101,23 @@ def test_availability_never_starts_alone_while_it_hears_a_hot_node() -> None:
     assert lab.role() is Role.HOT
 
 
+def test_availability_lets_a_hot_node_that_was_killed_stop_its_outputs() -> None:
+    """Its record may be missing on our broker, which has just restarted; then its will, seen
+    there, must not let us begin while its guard is still at work."""
+    lab = Lab(AVAILABILITY)
+    for broker in AVAILABILITY.brokers:
+        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
+    lab.word("black", Role.HOT, broker="white", term=1)
+    for _ in range(round(TIMING.reconnect / 0.25) + 1):
+        reference(lab, 0.25)
+        lab.foreign("black")
+        lab.beat("black", broker="white")
+    lab.lose("black")
+    lab.will("white", "black")
+    reference(lab, CLAIM_AFTER - 0.02)
+    assert not lab.published(Kind.CLAIM)
+
+
 def test_availability_stays_hot_with_one_broker_and_a_reference() -> None:
     lab = hot_lab(AVAILABILITY)
     lab.tell(NetworkChecked(is_reachable=True))
