@@ -72,13 +72,15 @@ def run(settings: Settings, node: str) -> int:
 
 
 def _explained(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The operator's one line, if one of the tasks ended with such a line; else all of it."""
-    for error in _leaves(group):
+    """The operator's one line, if one of the tasks ended with such a line; else what went wrong,
+    all of it if it was more than one thing."""
+    leaves = tuple(_leaves(group))
+    for error in leaves:
         if isinstance(error, OperatorError):
             return error
         if isinstance(error, EngineError):
             return OperatorError(str(error))
-    return group
+    return leaves[0] if len(leaves) == 1 else group
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -78,7 +78,7 @@ def _print(recording: Recording, steps: Iterable[Step], counted: _Counted) -> No
     console.print(Text(_safe(_headline(recording)), "bold"))
     console.print(Text(HEAD + "  event => effects", "dim"))
     for step in steps:
-        console.print(Text(_safe(_line(step, recording.begin.now)), _style(step)))
+        console.out(_safe(_line(step, recording.begin.now)), style=_style(step), highlight=False)
     console.print(Text(_safe(_verdict(recording, counted)), "bold"))
 
 
@@ -102,10 +102,10 @@ def _verdict(recording: Recording, counted: _Counted) -> str:
     return text if recording.is_complete else f"{text}; the file ends without a last state"
 
 
-def _style(step: Step) -> str:
+def _style(step: Step) -> str | None:
     if step.difference or step.error:
         return "bold red"
-    return "bold green" if step.changes_role else ""
+    return "bold green" if step.changes_role else None
 
 
 def _line(step: Step, began_at: float) -> str:
@@ -134,7 +134,7 @@ def words(value: object) -> str:
     if isinstance(value, Record):
         return _record(value)
     if not is_dataclass(value):
-        return str(value)
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
     given = ((each, getattr(value, each.name)) for each in fields(value))
     differing = ((each.name, found) for each, found in given if found != each.default)
     parts = (name if found is True else words(found) for name, found in differing)

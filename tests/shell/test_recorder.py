@@ -465,3 +465,30 @@ async def test_a_running_node_writes_on_a_signal_and_the_run_repeats_itself(
     assert steps[-1]["role"] == "hot"
     (interval,) = hot_intervals(load(path))
     assert interval.until >= steps[-1]["now"]
+
+
+BROKEN = """
+import edge.agent
+from edge.cli import main
+step = edge.agent.step
+def broken(state, event, now, jitter):
+    assert not state.is_hot, "hot without a lease"
+    return step(state, event, now, jitter)
+edge.agent.step = broken
+main()
+"""
+
+
+async def test_a_node_that_ends_by_a_fault_of_ours_leaves_its_recording(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "RPI" / "white"
+    with members(tmp_path, ALONE) as group:
+        group.start("white", program=("-c", BROKEN))
+        assert await group.end_of("white") == 1
+        assert "internal error, AssertionError: hot without a lease" in group.log("white")
+    (path,) = folder.glob("recording-*-failure.jsonl")
+    recording = load(path)
+    assert recording.is_complete
+    assert recording.inputs[-1].error == "AssertionError: hot without a lease"
+    found = await edge("replay", str(path), "--changes")
+    assert found.code == 1
+    assert "recorded was AssertionError: hot without a lease" in found.out
