@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from edge.duty.lives import Lives
 from edge.duty.ports import GuardError, GuardHandle, Spawn
 
+CANNOT_RUN = "cannot run"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -32,7 +34,7 @@ class Runner:
                 status = await life.ended
             problem = describe(status)
         except GuardError as error:
-            return Outcome(f"cannot run: {error}")
+            return Outcome(f"{CANNOT_RUN}: {error}")
         except TimeoutError:
             problem = f"did not end within {limit:g} s"
         finally:

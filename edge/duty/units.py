@@ -6,7 +6,7 @@ systemd holds the unit's processes, not the guard; the guard holds the command t
 import asyncio
 
 from edge.duty.ports import GuardError, GuardHandle, Spawn
-from edge.duty.runner import Outcome, Runner
+from edge.duty.runner import CANNOT_RUN, Outcome, Runner
 from edge.duty.situation import Situation
 from edge.settings.duty import DutyProcess, RunOn
 
@@ -18,6 +18,9 @@ KILL_TIMEOUT = 5.0
 
 # States in which a unit is doing its work, or systemd is bringing it back to it.
 RUNNING_STATES = frozenset({"active", "activating", "reloading", "refreshing"})
+
+NOT_BOOTED = "System has not been booted with systemd"
+NO_SYSTEMD = "no systemd runs on this machine; write command = [...] instead of unit"
 
 # Stop it as its file says, and after a while at any price, all within the guard's limit. systemd
 # does not start again what is killed while it is being stopped.
@@ -78,6 +81,7 @@ class Unit:
         spawn = Spawn(
             name=f"unit.{self._plan.name}.{verb}",
             argv=("systemctl", "--no-ask-password", *options, verb, "--", self._unit),
+            env={"LC_ALL": "C"},
             guarded=verb == "start" and self._plan.run_on is RunOn.HOT,
             grace=0.0,
         )
@@ -85,5 +89,7 @@ class Unit:
 
 
 def _worded(outcome: Outcome) -> str:
-    """systemctl's own words say more than its status; without systemd they say that."""
+    """systemctl's own words say more than its status."""
+    if outcome.problem.startswith(CANNOT_RUN) or outcome.said.startswith(NOT_BOOTED):
+        return NO_SYSTEMD
     return f"systemctl {outcome.problem}" + (f" ({outcome.said})" if outcome.said else "")

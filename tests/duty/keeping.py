@@ -41,6 +41,9 @@ class Kept:
         assert self.reports == list(reports)
         self.reports.clear()
 
+    async def spawned(self, number: int) -> None:
+        await until(lambda: len(self.guard.spawned) == number)
+
     async def hot(self, term: int = 7, reason: str = "failover") -> None:
         self.keeper.start(term, reason)
         await self.reported(f"started {term}")

@@ -22,6 +22,7 @@ class RecordingGuard:
         self.guarded: dict[str, bool] = {}
         self.callbacks: GuardCallbacks | None = None
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._all: list[asyncio.subprocess.Process] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -59,6 +60,7 @@ class RecordingGuard:
         except OSError as error:
             raise GuardError(f"{process.argv[0]}: {error.strerror}") from None
         self._processes[process.name] = child
+        self._all.append(child)
         self.guarded[process.name] = process.guarded
         assert child.stdin is not None
         if not process.keeps_stdin:
@@ -117,6 +119,9 @@ class RecordingGuard:
         for name in tuple(self._processes):
             self.refused.pop(f"end {name}", None)
             await self.end(name, 0.0)
+        for child in self._all:  # else a pipe may be closed only after the loop
+            child._transport.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
 
     async def _call(self, line: str) -> None:
         self.calls.append(line)
@@ -128,8 +133,8 @@ class RecordingGuard:
     async def _follow(self, name: str, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None
         while line := await child.stdout.readline():
-            text = line.decode(errors="replace").rstrip("\n")
-            self._tell(lambda callbacks, text=text: callbacks.on_output(name, text))
+            if self.callbacks is not None:
+                self.callbacks.on_output(name, line.decode(errors="replace").rstrip("\n"))
         status = await child.wait()
         self._signal(child, signal.SIGKILL)
         self._tell(lambda callbacks: callbacks.on_exit(name, status))

@@ -18,9 +18,13 @@ from tests.shell.ports import free_port
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+def _ignore(_: str) -> None:
+    """These guards are not lost."""
+
+
 def check(changed_at: dict[str, float] | None = None, **plan: object) -> Check:
     guard, lives = RecordingGuard(), Lives()
-    guard.callbacks = GuardCallbacks(lives.exited, lives.output, str, str)
+    guard.callbacks = GuardCallbacks(lives.exited, lives.output, _ignore, _ignore)
     health = Health.model_validate({"timeout": 5.0 * SCALE, **plan})
     spawn = Spawn("check.a", health.command or ())
     return make_check(health, spawn, Runner(guard, lives), (changed_at or {}).get)

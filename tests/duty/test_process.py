@@ -83,7 +83,7 @@ async def test_a_process_that_fails_now_and_then_does_no_harm() -> None:
         for number in range(2, 6):
             await asyncio.sleep(0.1)  # longer than the window: what happens then does not matter
             await kept.guard.end("a", 0.0)
-            await until(lambda number=number: len(kept.guard.spawned) == number)
+            await kept.spawned(number)
             await until(lambda: kept.guard.running == ["a"])
         assert kept.fitness == []
 
