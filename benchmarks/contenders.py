@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 
 from benchmarks.probe import Probe
@@ -44,6 +45,7 @@ vrrp_instance service {{
     }}
 }}
 """
+DUTY = f'[[duty.address]]\naddress = "{ADDRESS}/24"\ninterface = "eth0"\n'
 
 
 class Contender(ABC):
@@ -133,13 +135,24 @@ class Contender(ABC):
         return self.processes[name].family()
 
 
-class Edge(Contender):
-    """edge with a plain Mosquitto as witness. It has no virtual address yet: a node's responder
-    answers while the node's own broker says that its role is hot."""
+class EdgeBy(StrEnum):
+    """How the client finds edge's hot node: whose responder answers while its own broker says
+    that its role is hot, or who has the virtual address."""
 
-    def __init__(self, lan: Lan, folder: Path, observer: Observer, profile: str) -> None:
+    ROLE = "role"
+    ADDRESS = "address"
+
+
+class Edge(Contender):
+    """edge with a plain Mosquitto as witness."""
+
+    def __init__(
+        self, lan: Lan, folder: Path, observer: Observer, profile: str, by: EdgeBy
+    ) -> None:
         super().__init__(lan, folder)
-        file = GroupFile(nodes=NODES, profile=profile)
+        self._by = by
+        duty = DUTY if by is EdgeBy.ADDRESS else ""
+        file = GroupFile(nodes=NODES, profile=profile, more=duty)
         self.group = Group(lan, observer, folder, file, topic_filters=JUDGED_TOPICS)
         self.processes = self.group.processes
 
@@ -154,6 +167,8 @@ class Edge(Contender):
 
     def targets(self) -> Mapping[Host, Sequence[str]]:
         hosts = self.lan.hosts
+        if self._by is EdgeBy.ADDRESS:
+            return dict.fromkeys((self.client, *(hosts[name] for name in NODES)), (ADDRESS,))
         everyone = tuple(hosts[name].address for name in NODES)
         own = {hosts[name]: (hosts[name].address,) for name in NODES}
         return {self.client: everyone, **own}
@@ -162,6 +177,8 @@ class Edge(Contender):
         self.group.observer.stop()
 
     def responder_options(self, name: str) -> list[str]:
+        if self._by is EdgeBy.ADDRESS:
+            return []
         return ["--role-topic", self.group.topic(f"node/{name}/role")]
 
 
@@ -246,14 +263,14 @@ REFERENCE = "keepalived 1 s"
 
 
 @contextmanager
-def started(name: str, folder: Path) -> Iterator[tuple[Contender, Probe]]:
+def started(name: str, folder: Path, by: EdgeBy) -> Iterator[tuple[Contender, Probe]]:
     """A contender that is ready for a fault, and the probe that watches it."""
     with ExitStack() as stack:
         lan = stack.enter_context(Lan())
         contender: Contender
         if name in PROFILES:
             observer = stack.enter_context(Observer())
-            contender = Edge(lan, folder, observer, PROFILES[name])
+            contender = Edge(lan, folder, observer, PROFILES[name], by)
         else:
             contender = Keepalived(lan, folder, INTERVALS[name])
         for node in NODES:

@@ -5,14 +5,15 @@ Run as root: python -m benchmarks.peers [--runs 10] [--only NAME ...] [--faults 
 machine's moods fall on all of them alike.
 """
 
-import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.contenders import NAMES, NODES, Contender, holder, started
+from benchmarks.contenders import NAMES, NODES, Contender, EdgeBy, holder, started
 from benchmarks.peers_costs import idle_costs
 from benchmarks.peers_report import Results, Run, Split, read, show, write, write_docs
 from benchmarks.peers_stress import stress
@@ -71,26 +72,43 @@ def one_split(name: str, contender: Contender, probe: Probe) -> Split:
     return Split(name, SPLIT_LASTS, time_with_two(answers, asked_at))
 
 
-def one_turn(name: str, faults: list[str], *, is_split: bool) -> tuple[list[Run], list[Split]]:
-    """All faults once, on a group of its own."""
-    with tempfile.TemporaryDirectory() as folder, started(name, Path(folder)) as (contender, probe):
-        runs = [one_run(name, contender, probe, fault) for fault in faults]
+@contextmanager
+def on_its_own(name: str, by: EdgeBy) -> Iterator[tuple[Contender, Probe]]:
+    with tempfile.TemporaryDirectory() as folder, started(name, Path(folder), by) as pair:
+        yield pair
+
+
+def one_turn(name: str, wanted: Namespace, *, is_split: bool) -> tuple[list[Run], list[Split]]:
+    """All faults once."""
+    with on_its_own(name, wanted.edge_by) as (contender, probe):
+        runs = [one_run(name, contender, probe, fault) for fault in wanted.faults]
         return runs, [one_split(name, contender, probe)] if is_split else []
 
 
-def measure(wanted: argparse.Namespace) -> Results:
-    results = Results([], [], [], [])
+@contextmanager
+def noted(results: Results, name: str) -> Iterator[None]:
+    """What did not come to its end is a result as well, and does not cost the others theirs."""
+    try:
+        yield
+    except AssertionError as error:
+        print(f"FAILED {name}: {error}", flush=True)
+        results.failures.append(f"{name}: {str(error).splitlines()[0]}")
+
+
+def measure(wanted: Namespace) -> Results:
+    results = Results(wanted.edge_by, [], [], [], [], [])
     for number in range(wanted.runs):
         turn = number % len(wanted.only)
         for name in (*wanted.only[turn:], *wanted.only[:turn]):
-            runs, splits = one_turn(name, wanted.faults, is_split=number < wanted.splits)
-            results.runs.extend(runs)
-            results.splits.extend(splits)
-            words = ", ".join(f"{run.fault} {run.takeover * 1000:.0f} ms" for run in runs)
-            print(f"round {number + 1}/{wanted.runs}, {name}: {words}", flush=True)
+            with noted(results, name):
+                runs, splits = one_turn(name, wanted, is_split=number < wanted.splits)
+                results.runs.extend(runs)
+                results.splits.extend(splits)
+                words = ", ".join(f"{run.fault} {run.takeover * 1000:.0f} ms" for run in runs)
+                print(f"round {number + 1}/{wanted.runs}, {name}: {words}", flush=True)
     for name in wanted.only:
         print(f"{name} without a fault", flush=True)
-        with tempfile.TemporaryDirectory() as folder, started(name, Path(folder)) as (one, probe):
+        with noted(results, name), on_its_own(name, wanted.edge_by) as (one, probe):
             results.stresses.extend(stress(name, one, probe, wanted.stress_seconds))
             probe.stop()
             one.look_away()
@@ -98,14 +116,15 @@ def measure(wanted: argparse.Namespace) -> Results:
     return results
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments() -> Namespace:
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--splits", type=int, default=2, help="rounds with a partition")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=list(FAULTS))
     parser.add_argument("--stress-seconds", type=float, default=10, help="of each load")
     parser.add_argument("--idle-seconds", type=float, default=15)
+    parser.add_argument("--edge-by", type=EdgeBy, default=EdgeBy.ROLE, choices=list(EdgeBy))
     parser.add_argument("--results", type=Path, help="write (or with --show, read) them as JSON")
     parser.add_argument("--show", action="store_true", help="measure nothing, show --results")
     parser.add_argument("--write-docs", action="store_true", help="into docs/benchmarks.md")
@@ -128,6 +147,7 @@ def main() -> None:
     show(results)
     if wanted.write_docs:
         write_docs(results)
+    raise SystemExit(bool(results.failures))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.contenders import NAMES, REFERENCE
+from benchmarks.contenders import NAMES, PROFILES, REFERENCE, EdgeBy
 from benchmarks.peers_costs import Idle
 from benchmarks.peers_drawing import Row, drawing
 from benchmarks.peers_stress import Stress
@@ -41,10 +41,12 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Results:
+    edge_by: EdgeBy
     runs: list[Run]
     splits: list[Split]
     idle: list[Idle]
     stresses: list[Stress]
+    failures: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def read(path: Path) -> Results:
     runs = [Run(**each) for each in raw["runs"]]
     splits = [Split(**each) for each in raw["splits"]]
     stresses = [Stress(**each) for each in raw["stresses"]]
-    return Results(runs, splits, [Idle(**each) for each in raw["idle"]], stresses)
+    idle = [Idle(**each) for each in raw["idle"]]
+    return Results(EdgeBy(raw["edge_by"]), runs, splits, idle, stresses, raw["failures"])
 
 
 def write(results: Results, path: Path) -> None:
@@ -73,15 +76,17 @@ def write(results: Results, path: Path) -> None:
 def show(results: Results) -> None:
     for table in tables(results):
         print_table(table.title, table.columns, table.rows)
-    print(f"the probe's own longest pause: {_ms(max_noise(results))} ms")
+    print(*remarks(results), sep="\n")
 
 
 def tables(results: Results) -> list[Table]:
     return [_takeovers(results), _splits(results), _stresses(results), _idle(results)]
 
 
-def max_noise(results: Results) -> float:
-    return max((run.noise for run in results.runs), default=0.0)
+def remarks(results: Results) -> list[str]:
+    noise = max((run.noise for run in results.runs), default=0.0)
+    failed = [f"Did not come to its end: {each}." for each in results.failures]
+    return [f"The probe's own longest pause was {_ms(noise)} ms.", *failed]
 
 
 def _faults(results: Results) -> list[str]:
@@ -107,19 +112,25 @@ def _takeovers(results: Results) -> Table:
     for fault in _faults(results):
         reference = median([run.takeover for run in _of(results, REFERENCE, fault)])
         rows += [
-            _takeover_row(fault, name, runs, reference)
+            _takeover_row(fault, _who(results, name), runs, reference)
             for name in NAMES
             if (runs := _of(results, name, fault))
         ]
     return Table("the other node answers after, milliseconds", columns, rows)
 
 
-def _takeover_row(fault: str, name: str, runs: list[Run], reference: float) -> list[str]:
+def _who(results: Results, name: str) -> str:
+    """With how it was asked: by a virtual address, or by the word of its own broker."""
+    by_role = name in PROFILES and results.edge_by is EdgeBy.ROLE
+    return f"{name}, by {'role topic' if by_role else 'address'}"
+
+
+def _takeover_row(fault: str, who: str, runs: list[Run], reference: float) -> list[str]:
     times = [run.takeover for run in runs]
     two = [run.two for run in runs]
     return [
         fault,
-        name,
+        who,
         str(len(runs)),
         _ms(median(times)),
         _ms(max(times)),
@@ -136,7 +147,7 @@ def _splits(results: Results) -> Table:
         if splits:
             share = median([split.two / split.lasted for split in splits])
             lasted = f"{splits[0].lasted:g} s"
-            rows.append([name, str(len(splits)), lasted, f"{100 * share:.0f} %"])
+            rows.append([_who(results, name), str(len(splits)), lasted, f"{100 * share:.0f} %"])
     columns = ["who", "runs", "partition", "of that time with two holders"]
     return Table("a partition between the two nodes", columns, rows)
 
@@ -185,7 +196,7 @@ def write_docs(results: Results) -> None:
     (DOCS / PICTURE).write_text(picture(results))
     parts = [f"![Every run as a dot, logarithmic]({PICTURE})\n"]
     parts += [f"{each.title.capitalize()}:\n\n{each.markdown()}" for each in tables(results)]
-    parts.append(f"The probe's own longest pause was {_ms(max_noise(results))} ms.\n")
+    parts += [f"{each}\n" for each in remarks(results)]
     page = DOCS / "benchmarks.md"
     text, count = BLOCK.subn(lambda found: found[1] + "\n".join(parts) + found[2], page.read_text())
     assert count == 1, "docs/benchmarks.md has lost its marks"

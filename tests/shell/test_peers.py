@@ -7,9 +7,20 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import peers_report
+from benchmarks.contenders import EdgeBy
 from benchmarks.peers_costs import Idle
 from benchmarks.peers_drawing import Row, drawing
-from benchmarks.peers_report import Results, Run, Split, picture, read, tables, write, write_docs
+from benchmarks.peers_report import (
+    Results,
+    Run,
+    Split,
+    picture,
+    read,
+    remarks,
+    tables,
+    write,
+    write_docs,
+)
 from benchmarks.peers_stress import Stress
 from benchmarks.probe import (
     Answer,
@@ -30,6 +41,7 @@ HISTORY = (
     Answer(2.0, 10, "client", "black"),
 )
 RESULTS = Results(
+    EdgeBy.ROLE,
     [
         Run("keepalived 1 s", "kill", 2.0, 0.0, 1.0, 0.004),
         Run("keepalived 1 s", "kill", 4.0, 0.0, 0.0, 0.008),
@@ -38,6 +50,7 @@ RESULTS = Results(
     [Split("keepalived 1 s", 6.0, 3.0), Split("edge fast", 6.0, 0.0)],
     [Idle("edge fast", "standby", 1.0, 60.0, 40.0, 100.0, 9000.0)],
     [Stress("edge fast", "busy cores", 10.0, 2, 0.0)],
+    ["edge fast: not within 20 s: white answers"],
 )
 
 
@@ -76,11 +89,17 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
 def test_the_table_compares_with_keepalived_as_it_comes() -> None:
     takeovers, splits, stresses, idle = tables(RESULTS)
     assert takeovers.rows == [
-        ["kill", "keepalived 1 s", "2", "3000", "4000", "1.0", "0", "500 (in 1 of 2)"],
-        ["kill", "edge fast", "1", "100", "100", "30.0", "100", "0 (in 0 of 1)"],
+        ["kill", "keepalived 1 s, by address", "2", "3000", "4000", "1.0", "0", "500 (in 1 of 2)"],
+        ["kill", "edge fast, by role topic", "1", "100", "100", "30.0", "100", "0 (in 0 of 1)"],
     ]
+    later, *_ = tables(replace(RESULTS, edge_by=EdgeBy.ADDRESS))
+    assert later.rows[1][1] == "edge fast, by address"
     assert [row[-1] for row in splits.rows] == ["50 %", "0 %"]
     assert [row[3] for row in stresses.rows] == ["2"]
+    assert remarks(RESULTS) == [
+        "The probe's own longest pause was 8 ms.",
+        "Did not come to its end: edge fast: not within 20 s: white answers.",
+    ]
     assert idle.rows[0][2:] == ["1.00", "60", "40", "100", "9.0"]
     assert takeovers.markdown().count("\n") == 4
 
