@@ -27,9 +27,6 @@ log = logging.getLogger("edge.client")
 
 # So many publications are on their way to one broker at once.
 WINDOW = 100
-# What a broker acknowledged within this time before it died may have reached nobody, and goes out
-# again. Seconds.
-HOLD = 1.0
 # A broker of a node ends the connection for a larger packet, 1 MiB with its head; such a message
 # would come back to every connection after it.
 PACKET_MAX = 1024 * 1024
@@ -37,10 +34,10 @@ HEAD_MAX = 16
 # After so many connections that ended with the same message unacknowledged, the log names it.
 SUSPICIOUS_AFTER = 5
 MOVES_KEPT = 100
+# What is published there are orders to a group: the same order again would be another one.
+GROUPS = "edge/"
 # So many messages of a broker whose node is not hot are kept for the moment when it is.
 HELD_MAX = 2000
-# The reason of a change in which nothing died: the old broker still delivers what it has taken.
-PLANNED = "switchover"
 
 
 class Source(Protocol):
@@ -60,6 +57,7 @@ class FollowOptions:
 
     limit: int
     overlap: float
+    repeat: float
     messages_kept: int
     farewell: float
     lines: LineOptions
@@ -101,7 +99,7 @@ class Follower:
         self._group = group
         self._endpoints = endpoints
         self._options = options
-        self._outbox: Outbox[_Letter] = Outbox(options.limit, WINDOW, HOLD)
+        self._outbox: Outbox[_Letter] = Outbox(options.limit, WINDOW, options.repeat)
         self._messages: Stream[Message] = Stream(options.messages_kept, keeps_newest=False)
         self._moves: WeakSet[Stream[Move]] = WeakSet()
         self._sides: list[_Side] = []
@@ -255,7 +253,7 @@ class Follower:
             self._ask_for_retained()
         self._take_up()
         if self._current is None or not self._leads_to(self._current, hot):
-            self._leave(is_lost=hot.reason != PLANNED)
+            self._leave()
             self._use(next((each for each in self._sides if self._leads_to(each, hot)), None), hot)
         self._send()
 
@@ -276,11 +274,11 @@ class Follower:
                 for message in self._reception.taken_up(side.line.address, self._now()):
                     self._messages.offer(message)
 
-    def _leave(self, *, is_lost: bool) -> None:
-        """What this connection did not acknowledge goes out again over the next one."""
+    def _leave(self) -> None:
+        """What this connection did not acknowledge, or only just, goes out again over the next."""
         if self._current is not None:
             self._current = None
-            self._again += self._outbox.begin_again(with_recent=is_lost)
+            self._again += self._outbox.begin_again()
 
     def _use(self, side: _Side | None, hot: Hot) -> None:
         if side is None:
@@ -318,9 +316,11 @@ class Follower:
         """An acknowledgement of a connection that was left is of no use: it was sent again."""
         if self._current is None or self._current.line is not line:
             return
-        letter = self._outbox.acknowledged(number, self._now())
+        letter = self._outbox.acknowledged(number)
         if letter is not None:
             _resolve(letter, is_taken=True)
+            if self._options.repeat > 0 and not letter.message.topic.startswith(GROUPS):
+                self._outbox.remember(letter, self._now())
             self._send()
 
     def _up(self, line: Line) -> None:
@@ -340,7 +340,7 @@ class Follower:
         side.granted.clear()
         side.asked.clear()
         if side is self._current:
-            self._leave(is_lost=True)
+            self._leave()
             self._follow()  # its node may have another address
         self._bell.ring()
 

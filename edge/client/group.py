@@ -147,6 +147,7 @@ class Group:
         *,
         limit: int = 1000,
         overlap: float = 5.0,
+        repeat: float = 1.0,
         messages_kept: int = 10_000,
         farewell: float = 5.0,
     ) -> Follower:
@@ -154,10 +155,12 @@ class Group:
 
         `limit`: how many publications may wait for an acknowledgement; more have to wait for room.
         `overlap`: how long before and after a move a broker's messages count, in seconds.
+        `repeat`: what was acknowledged so long before a connection ended goes out again, in
+        seconds; orders under edge/ never do.
         `messages_kept`: how many received messages may wait for the reader.
         `farewell`: how long leaving the block waits for acknowledgements, in seconds.
         """
-        options = FollowOptions(limit, overlap, messages_kept, farewell, self._options)
+        options = FollowOptions(limit, overlap, repeat, messages_kept, farewell, self._options)
         return Follower(self, self._endpoints, options)
 
     def owner(self, address: str) -> str | None:

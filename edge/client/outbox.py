@@ -1,7 +1,8 @@
 """The publications of one follower, in their order, until a broker has acknowledged them. Pure.
 
-Whatever is not acknowledged goes out again, the oldest first, before anything newer. What was
-acknowledged a moment before a broker died may have reached nobody, so it is kept for that moment.
+Whatever is not acknowledged goes out again, the oldest first, before anything newer. What a broker
+acknowledged just before it died may have reached nobody, and what it delivers late would come
+behind newer messages of the next broker: so the last of them are kept and go out again as well.
 """
 
 from collections import deque
@@ -13,8 +14,8 @@ Letter = TypeVar("Letter")
 
 @dataclass(slots=True)
 class Outbox(Generic[Letter]):
-    """`limit` letters at most, `window` of them on their way at once; those acknowledged within
-    `hold` seconds before the last acknowledgement can be sent again."""
+    """`limit` letters at most, `window` of them on their way at once; those remembered within
+    `hold` seconds before the last one can be sent again."""
 
     limit: int
     window: int
@@ -22,7 +23,6 @@ class Outbox(Generic[Letter]):
     _waiting: deque[Letter] = field(default_factory=deque)
     _flying: dict[int, Letter] = field(default_factory=dict)
     _recent: deque[tuple[float, Letter]] = field(default_factory=deque)
-    _acknowledged_at: float = 0.0
 
     @property
     def unacknowledged(self) -> int:
@@ -48,19 +48,20 @@ class Outbox(Generic[Letter]):
         """The next letter went out and nobody acknowledges it."""
         self._waiting.popleft()
 
-    def acknowledged(self, number: int, now: float) -> Letter | None:
+    def acknowledged(self, number: int) -> Letter | None:
         """The letter of that number, if one is on its way under it."""
-        letter = self._flying.pop(number, None)
-        if letter is not None:
-            self._acknowledged_at = now
-            self._recent.append((now, letter))
-            self._forget()
-        return letter
+        return self._flying.pop(number, None)
 
-    def begin_again(self, *, with_recent: bool) -> int:
-        """Another broker: what was under way waits again, in front. Returns how much that is."""
-        again = [letter for _, letter in self._recent] if with_recent else []
-        again += self._flying.values()
+    def remember(self, letter: Letter, now: float) -> None:
+        """It was acknowledged just now and may go out again."""
+        self._recent.append((now, letter))
+        while self._recent[0][0] < now - self.hold or len(self._recent) > self.limit:
+            self._recent.popleft()
+
+    def begin_again(self) -> int:
+        """Another connection: what was under way waits again, in front, behind what had only just
+        been acknowledged. Returns how much that is."""
+        again = [*(letter for _, letter in self._recent), *self._flying.values()]
         self._recent.clear()
         self._flying.clear()
         self._waiting.extendleft(reversed(again))
@@ -72,8 +73,3 @@ class Outbox(Generic[Letter]):
         self._flying.clear()
         self._waiting.clear()
         return left
-
-    def _forget(self) -> None:
-        oldest = self._acknowledged_at - self.hold
-        while self._recent and (self._recent[0][0] < oldest or len(self._recent) > self.limit):
-            self._recent.popleft()

@@ -88,9 +88,17 @@ async def test_what_was_acknowledged_just_before_a_death_goes_out_again() -> Non
             assert [(await listener.messages.get()).payload for _ in range(3)] == [b"0", b"1", b"2"]
 
 
-async def test_a_planned_move_repeats_nothing_that_was_acknowledged() -> None:
-    async with pair() as (_white, black, _, group), group.follow() as connection:
+async def test_without_repetition_a_move_takes_only_what_nobody_acknowledged() -> None:
+    async with pair() as (_white, black, _, group), group.follow(repeat=0) as connection:
         await connection.publish("n/x", "before")
+        moves = connection.moves()
+        await black.names("black", 6, reason="switchover")
+        assert (await anext(moves)).again == 0
+
+
+async def test_an_order_to_the_group_is_not_given_twice() -> None:
+    async with pair() as (_white, black, _, group), group.follow() as connection:
+        await connection.publish(f"edge/{GROUP}/request/switchover", b"")
         moves = connection.moves()
         await black.names("black", 6, reason="switchover")
         assert (await anext(moves)).again == 0

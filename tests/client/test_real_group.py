@@ -1,0 +1,102 @@
+"""Against real nodes: the hot one is killed, frozen, or told to hand over while messages flow."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+import pytest
+
+from edge.client import Follower, Group
+from edge.commands.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
+from tests.shell.raw_broker import until
+from tests.shell.running import children_of
+
+COUNT = 1000
+DEADLINE = 60.0
+
+Fault = Callable[[DemoGroup, str, Follower], Coroutine[None, None, None]]
+
+
+@asynccontextmanager
+async def real_group() -> AsyncIterator[tuple[DemoGroup, list[str]]]:
+    """A running, redundant group and the addresses of its nodes."""
+    with demo_group() as demo:
+        for name in (*NODES, WITNESS):
+            demo.start(name)
+        addresses = [f"127.0.0.1:{demo.port(name)}" for name in NODES]
+        yield demo, addresses
+
+
+async def _redundant(group: Group, addresses: list[str], connection: Follower) -> None:
+    """Both brokers take part, and the other node is ready to take over."""
+    await connection.subscribe(f"edge/{GROUP}/node/+/role", "numbers/#")
+    roles: dict[str, bytes] = {}
+    while b"standby" not in roles.values() or group.hot is None:
+        message = await anext(connection.messages)
+        roles[message.topic] = message.payload
+    await until(lambda: connection.ready == frozenset(addresses))
+    await connection.unsubscribe(f"edge/{GROUP}/node/+/role")
+
+
+async def _numbers(connection: Follower) -> list[int]:
+    """Until each has come at least once; the first copies in the order in which they came."""
+    seen: dict[int, None] = {}
+    async for message in connection.messages:
+        if message.topic == "numbers/x":
+            seen[int(message.payload)] = None
+        if len(seen) == COUNT:
+            break
+    return list(seen)
+
+
+async def _publish(connection: Follower, disturb: Coroutine[None, None, None]) -> None:
+    for number in range(COUNT):
+        await connection.enqueue("numbers/x", str(number))
+        if number == COUNT // 3:
+            await disturb
+        await asyncio.sleep(0)
+    await connection.drain()
+
+
+async def _kill(demo: DemoGroup, hot: str, _sender: Follower) -> None:
+    demo.kill(hot)
+
+
+async def _freeze(demo: DemoGroup, hot: str, _sender: Follower) -> None:
+    """The agent only: its broker goes on acknowledging and its last word still stands there."""
+    demo.processes[hot].send_signal(signal.SIGSTOP)
+
+
+async def _freeze_all(demo: DemoGroup, hot: str, _sender: Follower) -> None:
+    """As a machine whose cable was pulled: nothing is closed, nothing answers."""
+    for pid in (demo.processes[hot].pid, *children_of(demo.processes[hot].pid)):
+        os.kill(pid, signal.SIGSTOP)
+
+
+async def _hand_over(_demo: DemoGroup, _hot: str, sender: Follower) -> None:
+    await sender.enqueue(f"edge/{GROUP}/request/switchover", b"")
+
+
+@pytest.mark.parametrize("fault", [_kill, _freeze, _freeze_all, _hand_over])
+async def test_no_message_is_lost_at(
+    fault: Fault,
+) -> None:
+    async with (
+        asyncio.timeout(DEADLINE),
+        real_group() as (demo, addresses),
+        Group(addresses, timeout=DEADLINE) as sending,
+        Group(addresses, timeout=DEADLINE) as receiving,
+        sending.follow() as sender,
+        receiving.follow() as receiver,
+    ):
+        await _redundant(receiving, addresses, receiver)
+        hot = await sending.wait_for_hot()
+        await until(lambda: sender.node == hot.node)
+        reader = asyncio.create_task(_numbers(receiver))
+        await _publish(sender, fault(demo, hot.node, sender))
+        assert await reader == list(range(COUNT))
+        await until(lambda: sending.hot is not None and sending.hot.term > hot.term)
+        await until(lambda: sender.node not in {None, hot.node})
+        demo.kill(hot.node)  # a frozen one does not stop by itself
