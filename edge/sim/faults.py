@@ -170,14 +170,24 @@ class Trouble:
     # Machines and brokers
 
     def _kill(self) -> None:
-        """At once, or between two of the next effects."""
+        """At once, or between two of the next effects; sometimes the power of the whole site."""
         world, host = self.world, self._pick()
+        if self.dice.chance(0.1):
+            self._black_out()
+            return
         if self.dice.chance(0.4):
             host.dies_after = self.dice.below(12)
             world.disturb(world.timing.lease)
         else:
             life.kill(world, host, resets=self.dice.chance(0.6))
         world.agenda.after(self._span(), self._boot, host)
+
+    def _black_out(self) -> None:
+        world = self.world
+        world.note("power is gone everywhere")
+        for host in world.hosts.values():
+            life.kill(world, host, resets=False)
+            world.agenda.after(self._span(), self._boot, host)
 
     def _freeze(self) -> None:
         duration = self._span()

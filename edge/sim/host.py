@@ -23,6 +23,8 @@ class Host:
     disk: Saved = field(default_factory=Saved)
     # The process: nothing of it outlives a crash, but for the numbers that are never reused.
     state: State | None = None
+    # The highest term that must be on its disk, whatever is: known when a step was completed.
+    known_term: int = 0
     boot: int = 0
     sessions: int = 0
     version: int = 0

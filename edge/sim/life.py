@@ -87,7 +87,7 @@ def start_register(world: "World", name: str, *, with_memory: bool = False) -> N
     before, host = register.record, world.hosts.get(name)
     seed = None if host is None else _seed(host)
     register.forget(seed)
-    if before is not None and before.record.term > (host.disk.term if host else 0):
+    if before is not None and before.record.term > (host.known_term if host else 0):
         for check in world.checks:
             check.forgot(before.record.term)
 

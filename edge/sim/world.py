@@ -124,6 +124,7 @@ class World:
             if host.state is not after:
                 return
         if after.role is not before.role or after.saved is not before.saved:
+            host.known_term = after.saved.term
             self._say_news(host, after)
         if type(event) in LINK_EVENTS:
             self._greet(host, after, event)
