@@ -6,6 +6,7 @@ is covered: `python -m edge.sim.explore --help` for the bounds.
 """
 
 import argparse
+import gc
 import sys
 import time
 from array import array
@@ -26,7 +27,7 @@ class Limits:
 
     ticks: int = 100
     states: int = 10_000_000
-    seconds: float = 600.0
+    seconds: float = 600.0  # of one core
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class Exploration:
         self.say = say
         self.seen = _Seen()
         self.result = Result()
-        self.began_at = time.monotonic()
+        self.began_at = time.process_time()
 
     def run(self) -> Result:
         number = self.seen.add(self.first, 0, 0)
@@ -97,7 +98,7 @@ class Exploration:
         return self.result
 
     def _is_over(self) -> bool:
-        is_late = time.monotonic() - self.began_at > self.limits.seconds
+        is_late = time.process_time() - self.began_at > self.limits.seconds
         return bool(self.result.problem) or is_late or len(self.seen.before) >= self.limits.states
 
     def _explore_layer(self, layer: list[tuple[int, World]]) -> list[tuple[int, World]]:
@@ -150,7 +151,7 @@ class Exploration:
         result.states = len(self.seen.before)
         result.minds = len(self.game.minds.minds) - 1
         result.steps = self.game.minds.steps
-        result.seconds = time.monotonic() - self.began_at
+        result.seconds = time.process_time() - self.began_at
         if not result.problem:
             result.longest = max(self.seen.depth)
 
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """The command; 0 if the promise was kept, 1 if not."""
     chosen = _parser().parse_args()
+    gc.disable()  # nothing here is in a circle, and to look for that again and again takes long
     bounds = Bounds(
         postponements=chosen.postponements,
         crashes=chosen.crashes,

@@ -150,8 +150,7 @@ class Draft:
         if self.table.traits[before].is_hot:
             return
         term = self.table.traits[self.minds[node]].hot_term
-        bounds = self.game.bounds
-        if bounds.checks_terms and term <= self.top_term and not self.has_forgotten:
+        if self.game.checks_terms and term <= self.top_term and not self.has_forgotten:
             raise Violation(f"hot with term {term} after {self.top_term}")
         self.top_term = max(term, self.top_term)
 

@@ -71,13 +71,19 @@ def _cuts(draft: Draft) -> list[Move]:
         return ends if draft.frozen else [*ends, ("reset", _reset)]
     if not draft.cuts:
         return []
+    bounds = draft.game.bounds
+    links = _link_cuts(draft) if bounds.cuts_links else []
+    return [*links, *_host_cuts(draft)] if bounds.cuts_hosts else links
+
+
+def _link_cuts(draft: Draft) -> list[Move]:
     names, found = draft.game.names, list[Move]()
     for node, broker in _remote(draft):
         both = {way: 1 << _bit(draft, node, broker, way) for way in (UP, DOWN)}
         for ways, mask in (("up", both[UP]), ("down", both[DOWN]), ("both", sum(both.values()))):
             name = f"cut {names[node]} to {names[broker]}, {ways}"
             found.append((name, partial(_cut, mask=mask, host=0)))
-    return [*found, *(_host_cuts(draft) if draft.game.bounds.cuts_hosts else ())]
+    return found
 
 
 def _host_cuts(draft: Draft) -> list[Move]:

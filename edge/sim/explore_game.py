@@ -4,7 +4,7 @@ on what may go wrong, and how the numbers are read."""
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edge.core.model import Group
+from edge.core.model import Group, Policy
 from edge.sim.explore_minds import Minds
 
 GENERATIONS = 64
@@ -20,9 +20,8 @@ class Bounds:
     restarts: int = 0
     cuts: int = 0
     freezes: int = 0
+    cuts_links: bool = True
     cuts_hosts: bool = True
-    checks_terms: bool = True
-    has_reference: bool = False
 
 
 class World(NamedTuple):
@@ -57,6 +56,9 @@ class Game:
         self.bounds = bounds
         self.minds = Minds(group, ticks)
         self.names = group.brokers
+        # Who is hot with one broker alone cannot know what term another one had alone.
+        self.checks_terms = group.policy is not Policy.AVAILABILITY
+        self.has_reference = group.policy is Policy.AVAILABILITY
         self.node_count, self.broker_count = len(group.members), len(group.brokers)
         self.processes = self.broker_count + self.node_count
         count = self.node_count * self.broker_count * GENERATIONS * 2

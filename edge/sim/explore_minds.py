@@ -27,7 +27,6 @@ from edge.core.events import (
 from edge.core.model import Group, Link, Pause, Saved
 from edge.core.state import State
 from edge.core.step import start, step
-from edge.core.values import replace
 from edge.sim.explore_values import Owner, Ranks, aged, canonical, counters, renumbered
 
 SAME_FILE = "same"
@@ -53,6 +52,9 @@ EVENTS: dict[str, Callable[..., Event]] = {
 }
 
 
+SIMPLE_ACTS: dict[type, str] = {Beat: "beat", Leave: "leave"}
+
+
 class Mind(NamedTuple):
     """What a node is: the life that it is in, and its memory, or its disk when it is down."""
 
@@ -68,6 +70,32 @@ class Traits(NamedTuple):
     is_hot: bool = False
     is_due: bool = False
     hot_term: int = 0
+
+
+class Draw(float):
+    """A random number that knows whether somebody reckoned with it."""
+
+    was_used = False
+
+    def __mul__(self, other: float) -> float:
+        self.was_used = True
+        return float(self) * other
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: float) -> float:
+        self.was_used = True
+        return float(self) + other
+
+    __radd__ = __add__
+
+    def __lt__(self, other: float) -> bool:
+        self.was_used = True
+        return float(self) < other
+
+    def __gt__(self, other: float) -> bool:
+        self.was_used = True
+        return float(self) > other
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +182,16 @@ class Minds:
     def _step(self, number: int, broker: int, message: int) -> tuple[Outcome, ...]:
         boot, state = self._mind(number).boot, self.state(number)
         event = self._event(broker, self.messages[message])
-        self.steps += 1
-        results = [
-            (replace(after, jitter=0.0), effects)
-            for after, effects in (step(state, event, 0.0, draw) for draw in DRAWS)
-        ]
-        if results[0] == results[-1]:
-            del results[1:]
-        return tuple(self._outcome(boot, *each) for each in results)
+        first = Draw(DRAWS[0])
+        outcomes = [self._outcome(boot, state, event, first)]
+        if first.was_used:
+            last = self._outcome(boot, state, event, Draw(DRAWS[-1]))
+            outcomes += [last] if last != outcomes[0] else []
+        return tuple(outcomes)
 
-    def _outcome(self, boot: int, after: State, effects: list[Effect]) -> Outcome:
+    def _outcome(self, boot: int, state: State, event: Event, draw: "Draw") -> Outcome:
+        self.steps += 1
+        after, effects = step(state, event, 0.0, draw)
         acts = [self._act(each) for each in effects]
         return Outcome(self.mind(boot, canonical(after)), tuple(each for each in acts if each[0]))
 
@@ -173,24 +201,22 @@ class Minds:
 
     def _act(self, effect: Effect) -> tuple[str, int, int]:
         """An effect as the exploration carries it out; reports and answers are for people."""
-        brokers = self.group.brokers
         match effect:
             case Persist(saved):
-                return "persist", self.message("saved", saved), 0
+                return "persist", 0, self.message("saved", saved)
             case Publish(link, record):
-                return "publish", brokers.index(link.broker), self.message("record", record)
+                return "publish", self._broker(link), self.message("record", record)
             case Reconnect(link):
-                return "reconnect", brokers.index(link.broker), 0
-            case Beat():
-                return "beat", 0, 0
+                return "reconnect", self._broker(link), 0
             case StartDuty(term):
                 return "tell", 0, self.message("started", term)
             case StopDuty(term):
                 return "tell", 0, self.message("stopped", term)
-            case Leave():
-                return "leave", 0, 0
             case _:
-                return "", 0, 0
+                return SIMPLE_ACTS.get(type(effect), ""), 0, 0
+
+    def _broker(self, link: Link) -> int:
+        return self.group.brokers.index(link.broker)
 
     def pause(self, number: int) -> Pause:
         return self.state(number).saved.pause

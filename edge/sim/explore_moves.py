@@ -126,7 +126,7 @@ def tick(draft: Draft) -> None:
         if draft.is_alive(node):
             draft.minds[node] = draft.table.older(node, draft.minds[node])
     for node in nodes:
-        if draft.is_awake(node) and draft.game.bounds.has_reference and draft.cut_host != node + 1:
+        if draft.is_awake(node) and draft.game.has_reference and draft.cut_host != node + 1:
             draft.tell(node, 0, draft.table.message("checked"))
         draft.woken = 0
         draft.wake(node)

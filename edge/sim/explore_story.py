@@ -5,6 +5,9 @@ from edge.sim.explore_draft import Draft
 from edge.sim.explore_game import UP, Game, World
 from edge.sim.explore_moves import branches, moves
 
+# More ways than any one move has.
+WAYS_MAX = 10_000
+
 
 def tell_story(game: Game, world: World, way: list[int]) -> list[str]:
     """One line for each move from `world`; the last one may be the one that broke the promise."""
@@ -27,13 +30,16 @@ def _follow(game: Game, world: World, idle: Draft, ordinal: int) -> tuple[str, D
     """The move and its result; no result if an assertion ended it."""
     for title, change in moves(idle):
         found = branches(game, world, change)
-        try:
-            for draft in found:
-                if ordinal == 0:
-                    return title, draft
-                ordinal -= 1
-        except AssertionError as problem:
-            return f"{title}: {problem}", None
+        for _ in range(WAYS_MAX):
+            try:
+                draft = next(found, None)
+            except AssertionError as problem:
+                return f"{title}: {problem}", None
+            if draft is None:
+                break
+            if ordinal == 0:
+                return title, draft
+            ordinal -= 1
     raise LookupError("the way leads nowhere")
 
 
@@ -47,11 +53,8 @@ def _words(draft: Draft, title: str) -> str:
     message = draft.table.messages[draft.pipes[int(number)][0]]
     names = draft.game.names[node], draft.game.names[broker]
     source, target = names if way == UP else names[::-1]
-    return (
-        f"{source} -> broker {target}: {_content(message)}{colon}{problem}"
-        if way == UP
-        else (f"broker {source} -> {target}: {_content(message)}{colon}{problem}")
-    )
+    ends = f"{source} -> broker {target}" if way == UP else f"broker {source} -> {target}"
+    return f"{ends}: {_content(message)}{colon}{problem}"
 
 
 def _content(message: tuple[object, ...]) -> str:

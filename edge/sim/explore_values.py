@@ -153,6 +153,8 @@ def _drawn_together(state: State, distance: float) -> State:
         moved_above -= min(above - instant, distance)
         above = instant
         moved[instant] = moved_above
+    if all(instant == each for instant, each in moved.items()):
+        return state
     return rebuilt(state, {float: partial(_moved, moved=moved)})  # type: ignore[no-any-return]
 
 
