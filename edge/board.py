@@ -148,6 +148,7 @@ class Board:
                 sequence=self._beats,
                 config=state.config,
                 pause=state.pause,
+                term=state.term,
             )
             payload = seal(self._key, link.link.broker, topic, heartbeat_payload(beat, late_ms))
             link.publish(Message(topic, payload, retained=True))

@@ -152,6 +152,7 @@ def heartbeat_payload(event: HeartbeatSeen, loop_late_ms: int) -> Payload:
         "config": event.config,
         "session": event.session,
         "pause": [event.pause.counter, event.pause.is_on],
+        "term": event.term,
     }
 
 
@@ -220,6 +221,7 @@ def _heartbeat(link: Link, node: str, payload: Payload, *, retained: bool) -> He
         config=_text(payload["config"]),
         pause=Pause(_natural(counter), _flag(is_on)),
         retained=retained,
+        term=_term(payload.get("term", 0)),
     )
 
 

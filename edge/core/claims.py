@@ -4,7 +4,7 @@ from functools import partial
 from math import inf
 
 from edge.core import death, lease, peers
-from edge.core.effects import Report, StartDuty, StopDuty
+from edge.core.effects import Beat, Report, StartDuty, StopDuty
 from edge.core.lease import Step
 from edge.core.model import Kind, Policy, Role
 from edge.core.state import Attempt, State, Tenure, views_of, with_term
@@ -120,8 +120,10 @@ def begin(state: State) -> Step:
     is_forced = is_alone and state.promotion is not None and state.promotion.force
     state = with_term(lease.forget(state), state.term + 1)
     attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)
-    state = replace(state, attempt=attempt, is_forced=is_forced)
-    return lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))
+    state = replace(state, attempt=attempt, is_forced=is_forced, beat_at=state.now)
+    state, effects = lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))
+    # The heartbeat goes first: a broker that has the claim has its term in two places (R19).
+    return state, (Beat(), *effects)
 
 
 def close_attempt(state: State, term: int) -> State:

@@ -77,6 +77,7 @@ class HeartbeatSeen:
     config: str
     pause: Pause
     retained: bool = False
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)

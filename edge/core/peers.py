@@ -46,7 +46,12 @@ def _with_readiness(state: State, peer: Peer) -> State:
 
 
 def with_heartbeat(state: State, event: HeartbeatSeen) -> State:
-    """Believed as a sign of life only when it is live, which a retained one is not."""
+    """Believed as a sign of life only when it is live, which a retained one is not.
+
+    Its term counts all the same: a record that came late may stand on the register over that of
+    the last hot node, but nobody writes over another node's heartbeat (docs/protocol.md, R19).
+    """
+    state = with_term(state, event.term)
     peer = peer_of(state, event.node)
     if peer is None:
         return _with_life(state, event)  # our own, come back: the session is not deaf

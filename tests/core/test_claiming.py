@@ -6,12 +6,13 @@ from math import inf
 import pytest
 
 from edge.core import claims, lease
-from edge.core.effects import Persist, Publish, StartDuty
-from edge.core.events import LinkUp, RecordSeen, Subscribed, Woke
-from edge.core.model import Kind, Link, RecordId, Role, Saved, Timing
+from edge.core.effects import Beat, Persist, Publish, StartDuty
+from edge.core.events import HeartbeatSeen, LinkUp, RecordSeen, Subscribed, Woke
+from edge.core.model import Kind, Link, Pause, RecordId, Role, Saved, Timing
 from tests.core.lab import (
     BEGIN,
     CLAIM_AFTER,
+    SAME,
     TIMING,
     Lab,
     hot_lab,
@@ -230,7 +231,29 @@ def test_the_term_is_on_disk_before_the_claim_goes_out() -> None:
     first = next(index for index, each in enumerate(effects) if isinstance(each, Publish))
     saved = [each for each in effects[:first] if isinstance(each, Persist)]
     assert saved[-1].saved.term == 5
-    assert effects.index(saved[-1]) == first - 1
+    assert effects[effects.index(saved[-1]) : first] == [saved[-1], Beat()]
+
+
+def test_a_heartbeat_tells_the_term_before_the_claim_goes_out() -> None:
+    """What stands on the register may be written over by a record that comes late."""
+    lab = standby_lab()
+    lab.echoes = False
+    effects = lab.wait(CLAIM_AFTER + 0.01)
+    first = next(index for index, each in enumerate(effects) if isinstance(each, Publish))
+    assert effects[first - 1] == Beat()
+
+
+@pytest.mark.parametrize("retained", [True, False], ids=["retained", "live"])
+def test_a_heartbeat_tells_the_term_also_where_the_register_has_an_older_one(
+    retained: bool,
+) -> None:
+    lab = Lab()
+    lab.connect("router", record("white", 1, None, Kind.RENEW, term=4))
+    beat = HeartbeatSeen(
+        Link("router"), "black", "1-1", "1", 1, SAME, Pause(), retained=retained, term=5
+    )
+    lab.tell(beat)
+    assert lab.state.term == 5
 
 
 def test_an_attempt_counts_on_nothing_that_an_older_term_still_holds() -> None:

@@ -35,7 +35,8 @@ TESTS = {
     "of_the_past",
     "R18": "the_term_is_on_disk_before_the_claim_goes_out",
     "R19": "the_new_term_is_one_above_the_highest_ever_seen an_attempt_claims_nothing_further_"
-    "where_its_term_is_no_longer_new",
+    "where_its_term_is_no_longer_new a_heartbeat_tells_the_term_before_the_claim_goes_out "
+    "a_heartbeat_tells_the_term_also_where_the_register_has_an_older_one",
     "R21": "a_switchover_stops_the_outputs_before_it_releases only_the_target_claims_for_one_"
     "claim_after",
     "R22": "a_returning_node_stays_standby preempt_hands_over_to_a_better_node_that_was_ready_"

@@ -66,6 +66,18 @@ def test_pulled_cable_reverses_the_roles_for_good(group: Group) -> None:
     assert len(group.claims("white")) == 1
 
 
+def test_record_that_comes_late_hides_no_term(group: Group) -> None:
+    """White's last renewals are still under way when its cable is pulled, and reach the witness
+    when it is plugged in again: after those of black, which has meanwhile been hot and died."""
+    group.lan.unplug("white")
+    group.wait_hot("black")
+    holds_for(1, lambda: group.role("black") == "hot", "black stays hot", group.explain)
+    group.kill("black")
+    group.lan.plug("white")
+    group.wait_hot("white")
+    assert [claim.term for claim in group.claims("white") + group.claims("black")] == [1, 3, 2]
+
+
 def test_dead_switch_port_is_a_pulled_cable_without_the_carrier(group: Group) -> None:
     with group.lan.silenced("white"):
         group.wait_hot("black")

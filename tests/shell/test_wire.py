@@ -53,7 +53,7 @@ STATE: dict[str, Any] = {
     "synchronised": True,
     "service_level": 250,
 }
-BEAT = HeartbeatSeen(LINK, "white", "1a-2", "1a", 12, "hash", Pause(3, is_on=True))
+BEAT = HeartbeatSeen(LINK, "white", "1a-2", "1a", 12, "hash", Pause(3, is_on=True), term=5)
 
 
 def sealed(topic: str, payload: dict[str, Any], broker: str = "router") -> bytes:
