@@ -1,13 +1,14 @@
 """What a node was told, written and read again: the run repeats itself; bad files are refused."""
 
+import random
 import signal
 import stat
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import orjson
 import pytest
@@ -492,3 +493,43 @@ async def test_a_node_that_ends_by_a_fault_of_ours_leaves_its_recording(tmp_path
     found = await edge("replay", str(path), "--changes")
     assert found.code == 1
     assert "recorded was AssertionError: hot without a lease" in found.out
+
+
+ODD = (None, -1, 1e308, "inf", "", [], {}, True, 2**62, "hot", [[]], {"is": "Woke"})
+
+
+def places(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inner if isinstance(value, dict | list) else ():
+        yield from places(each, (*place, key))
+
+
+def with_value(value: Any, place: tuple[str | int, ...], odd: object) -> Any:
+    if not place:
+        return odd
+    copy = value.copy()
+    copy[place[0]] = with_value(copy[place[0]], place[1:], odd)
+    return copy
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_file_does_more_than_be_refused_or_differ(disk: Disk, seed: int) -> None:
+    """Odd values at random places: in the header, in the state, in an input."""
+    Driven(disk.recorder).recorder.save("asked")
+    path = disk.files()[0]
+    lines = path.read_bytes().splitlines(keepends=True)
+    chance = random.Random(seed)
+    outcomes = set()
+    for _ in range(60):
+        index = chance.choice((0, 1, 1, chance.randrange(len(lines))))
+        value = orjson.loads(lines[index])
+        place = chance.choice(list(places(value)))
+        damaged = orjson.dumps(with_value(value, place, chance.choice(ODD))) + b"\n"
+        path.write_bytes(b"".join((*lines[:index], damaged, *lines[index + 1 :])))
+        try:
+            outcomes.add(any(each.difference for each in replay(load(path))))
+        except SettingsError as error:
+            assert "\n" not in str(error)
+            outcomes.add("refused")
+    assert "refused" in outcomes
