@@ -264,13 +264,11 @@ class World:
         state = host.state
         assert state is not None, "it has just made a step"
         host.sequence += 1
-        boot, pause, send = f"{host.boot}", state.pause, self.network.send
+        boot, sequence, send = f"{host.boot}", host.sequence, self.network.send
+        what = (life.CONFIG, state.pause, False, state.term)
         for link, connection in host.connections.items():
-            session = connection.session
-            send(
-                connection,
-                HeartbeatSeen(link, host.name, session, boot, host.sequence, life.CONFIG, pause),
-            )
+            beat = HeartbeatSeen(link, host.name, connection.session, boot, sequence, *what)
+            send(connection, beat)
 
     def _say_news(self, host: Host, state: State) -> None:
         said = (state.role, _shown_term(state), service_level(state))
