@@ -70,7 +70,7 @@ def _is_news(state: State, peer: Peer, event: HeartbeatSeen) -> bool:
 
 def with_pause(state: State, pause: Pause) -> State:
     """The newer order stands, wherever it was given."""
-    if pause.counter <= state.pause.counter:
+    if (pause.counter, pause.is_on) <= (state.pause.counter, state.pause.is_on):
         return state
     return replace(state, saved=replace(state.saved, pause=pause))
 

@@ -33,7 +33,7 @@ def heard(state: State, event: Signs) -> State | None:
 
 
 def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | None:
-    if event.pause.counter > state.saved.pause.counter or event.term > state.saved.term:
+    if event.pause != state.saved.pause or event.term > state.saved.term:
         return None
     if not _is_lively(state, view, event.node, event.session):
         return None

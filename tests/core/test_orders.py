@@ -282,6 +282,16 @@ def test_the_newer_pause_order_stands_wherever_it_was_given() -> None:
     assert lab.state.pause == Pause(4, is_on=False)
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["we paused", "we resumed"])
+def test_of_two_orders_with_one_number_the_pause_stands(ours: bool) -> None:
+    """Two nodes that could not hear each other took them; both must end with the same one."""
+    lab = standby_lab()
+    lab.order(PauseOrder(is_on=ours))
+    number = lab.state.pause.counter
+    lab.beat(pause=Pause(number, is_on=not ours))
+    assert lab.state.pause == Pause(number, is_on=True)
+
+
 # Stopping
 
 

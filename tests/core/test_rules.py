@@ -47,7 +47,8 @@ TESTS = {
     "hot_node_where_a_majority_decides",
     "R25": "after_a_stall_no_output_until_the_lease_was_renewed silence_that_was_slept_through_"
     "proves_nothing",
-    "R26": "paused_nobody_claims_by_itself a_paused_hot_node_keeps_renewing",
+    "R26": "paused_nobody_claims_by_itself a_paused_hot_node_keeps_renewing "
+    "of_two_orders_with_one_number_the_pause_stands",
     "R27": "a_clean_stop_hands_over_and_leaves",
     "R28": "a_duty_that_does_not_start_in_time_gives_the_lease_back",
     "R29": "a_retained_heartbeat_is_no_sign_of_life an_older_word_of_the_same_life_is_ignored",
