@@ -48,6 +48,7 @@ class GuardSettings:
     addresses: tuple[tuple[str, str], ...] = ()  # address, interface: swept before the start
     probes: int = 2
     probe_wait: float = 0.04
+    with_cgroups: bool = True  # where they can be written
 
     def to_line(self) -> dict[str, object]:
         return {
@@ -61,6 +62,7 @@ class GuardSettings:
             "addresses": self.addresses,
             "probes": self.probes,
             "probe_wait": self.probe_wait,
+            "with_cgroups": self.with_cgroups,
             # The kernel takes the address of a dead guard away within the lease, rounded up.
             "probe_patience": int(self.lease) + 1.5,
         }
@@ -153,6 +155,9 @@ class Handle:
 
     def say(self, name: str, line: str) -> None:
         self._send({"do": "tell", "name": name, "line": line})
+
+    async def set_guarded(self, name: str, *, guarded: bool) -> None:
+        await self._ask("set_guarded", name=name, guarded=guarded)
 
     async def hold_farewell(
         self, name: str, argv: Sequence[str], env: Mapping[str, str], limit: float

@@ -19,6 +19,7 @@ LAST = 0.01
 # Grace of what is not guarded when the agent is gone: its successor waits for us.
 UNGUARDED_GRACE = 2.0
 FAREWELL = "farewell."
+STRAYS_INTERVAL = 0.002
 
 
 class Guard:
@@ -34,7 +35,7 @@ class Guard:
         manner = Manner(begin["probes"], begin["probe_wait"], begin["probe_patience"])
         self._addresses = Addresses(loop, max(1, ceil(self._lease)), manner)
         self._processes = Processes(loop, tree.mark(group, node, begin["boot"], ""))
-        self._cgroup = cgroup.folder(group, node)
+        self._cgroup = cgroup.folder(group, node) if begin["with_cgroups"] else None
         self._cgroup_count = 0
         self._farewells: dict[str, Message] = {}
         self._deadline = Deadline(loop, self._needs, self._deadline_passed)
@@ -46,30 +47,22 @@ class Guard:
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
 
+        self._orders: dict[str, Callable[[Message], None]] = {
+            "extend": self._extend,
+            "hold_address": self._hold_address,
+            "drop_address": self._drop_address,
+            "spawn": self._spawn,
+            "end": self._end,
+            "set_guarded": self._set_guarded,
+            "tell": self._tell,
+            "farewell": self._hold_farewell,
+            "drop_farewell": self._drop_farewell,
+            "withdraw": self._withdraw,
+        }
+
     def carry_out(self, message: Message) -> None:
         """One line of the agent."""
-        match message.get("do"):
-            case "extend":
-                self._extend(message)
-            case "hold_address":
-                self._hold_address(message)
-            case "drop_address":
-                self._answer(
-                    message, self._addresses.drop(message["address"], message["interface"])
-                )
-            case "spawn":
-                self._spawn(message)
-            case "end":
-                self._end(message)
-            case "tell":
-                self._processes.say(message["name"], message["line"].encode() + b"\n")
-            case "farewell":
-                self._hold_farewell(message)
-            case "drop_farewell":
-                self._farewells.pop(message["name"], None)
-                self._answer(message)
-            case "withdraw":
-                self._let_go("asked", lambda: self._answer(message))
+        self._orders[message["do"]](message)
 
     def reap(self) -> None:
         self._processes.reap()
@@ -113,6 +106,19 @@ class Guard:
             lambda why: self._answer(message, why),
         )
 
+    def _drop_address(self, message: Message) -> None:
+        self._answer(message, self._addresses.drop(message["address"], message["interface"]))
+
+    def _tell(self, message: Message) -> None:
+        self._processes.say(message["name"], message["line"].encode() + b"\n")
+
+    def _drop_farewell(self, message: Message) -> None:
+        self._farewells.pop(message["name"], None)
+        self._answer(message)
+
+    def _withdraw(self, message: Message) -> None:
+        self._let_go("asked", lambda: self._answer(message))
+
     def _may_hold(self, message: Message) -> bool:
         if self._why:
             self._answer(message, "the former duty is still ending")
@@ -137,6 +143,16 @@ class Guard:
             self._answer(message, f"{message['name']} is running already")
         else:  # something of its former life is still there
             self._processes.end(old, time.monotonic(), lambda: self._spawn(message))
+
+    def _set_guarded(self, message: Message) -> None:
+        """Between the deadline and the agent's life; nothing that is ending changes sides."""
+        process = self._processes.get(message["name"])
+        if process is None or process.pid is None or process.kill_at is not None:
+            self._answer(message, f"{message['name']} does not run")
+        elif not message["guarded"] or self._may_hold(message):
+            process.is_guarded = bool(message["guarded"])
+            self._deadline.watch()
+            self._answer(message)
 
     def _start(self, process: Process, message: Message) -> None:
         def exited(each: Process) -> None:
@@ -198,7 +214,7 @@ class Guard:
         self._pending += 1
         self._end_all(self._guarded(), lambda each: min(now + each.grace, latest))
         self._loop.at(now, self._say_farewell)
-        self._loop.at(latest, self._processes.kill_strays)
+        self._loop.at(latest, self._kill_strays)
 
     def _end_all(self, ending: list[Process], kill_at: Callable[[Process], float]) -> None:
         for process in ending:
@@ -231,11 +247,17 @@ class Guard:
         self._processes.start(process, Reports(_ignore, failed, over, self.output))
         self._loop.after(message["limit"], late)
 
+    def _kill_strays(self) -> None:
+        self._processes.kill_strays()
+
     def _one_less(self) -> None:
         self._pending -= 1
         if self._pending or not self._why:
             return
-        self._processes.kill_strays()
+        if self._processes.kill_strays():
+            self._pending += 1
+            self._loop.after(STRAYS_INTERVAL, self._one_less)
+            return
         why, self._why = self._why, ""
         then, self._then = self._then, []
         problems, self._problems = self._problems, []

@@ -142,10 +142,15 @@ class Processes:
                     self._exited(process, os.waitstatus_to_exitcode(status))
         self._look_soon(0.0)
 
-    def kill_strays(self) -> None:
-        """Those who got away without a trace of whose they are: no mark, no control group."""
-        for pid in self._members().get(STRAY, ()):
+    def kill_strays(self) -> bool:
+        """Those who got away without a trace of whose they are: no mark, no control group.
+
+        False if there are none.
+        """
+        strays = self._members().get(STRAY, [])
+        for pid in strays:
             _send(pid, signal.SIGKILL)
+        return bool(strays)
 
     def _close_stdin(self, process: Process) -> None:
         if process.stdin >= 0:

@@ -70,16 +70,34 @@ def _be_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
         ("user", lambda: _become(plan.user)),
         ("folder", lambda: _enter(plan.cwd)),
         ("guard", lambda: privilege.die_with(parent)),
-        ("program", lambda: os.execvpe(plan.argv[0], plan.argv, plan.env)),  # noqa: S606
+        ("program", lambda: _execute(plan)),
     )
-    stage = ""
+    stage, number = "", 0
     try:
         for stage, step in steps:  # noqa: B007 - the last one says what failed
             step()
     except OSError as error:
-        os.write(trouble, f"{stage} {error.errno}".encode())
-    finally:
+        number = error.errno or 0
+    finally:  # also after a mistake of ours: nobody else may go on from here
+        os.write(trouble, f"{stage} {number}".encode())
         os._exit(EXIT_NOT_STARTED)
+
+
+def _execute(plan: Plan) -> None:
+    """As os.execvpe does, which imports a module first: its folder may be closed to this user."""
+    program = plan.argv[0]
+    folders = plan.env.get("PATH", os.defpath).split(":")
+    paths = [program] if "/" in program else [f"{folder}/{program}" for folder in folders]
+    telling: OSError | None = None
+    for path in paths:
+        try:
+            os.execve(path, plan.argv, plan.env)  # noqa: S606
+        except (FileNotFoundError, NotADirectoryError) as error:
+            telling = telling or error
+        except OSError as error:
+            telling = error
+    assert telling is not None
+    raise telling
 
 
 def _join(cgroup_path: str | None) -> None:

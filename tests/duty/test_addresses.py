@@ -1,0 +1,258 @@
+"""Virtual addresses on real interfaces: who may have one, who hears of it, when it goes."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from edge.duty.guard import packets
+from edge.duty.guard.netlink import parse
+from tests.duty.stage import Agent, Machine
+from tests.lan.deadline import SCALE, holds_for, wait_until
+
+ADDRESSES = ["10.9.0.50/24", "10.9.0.51/32", "fd00:9::50/64", "fd00:9::51/128"]
+Machines = tuple[Machine, Machine, Machine]
+
+
+@contextmanager
+def listening(machine: Machine) -> Iterator[socket.socket]:
+    """Every frame that reaches this machine."""
+    with machine.socket(socket.AF_PACKET, socket.SOCK_RAW) as sniffer:
+        sniffer.bind(("lan", 0x0003))
+        sniffer.settimeout(20 * SCALE)
+        yield sniffer
+
+
+def hears(sniffer: socket.socket, address: str) -> bytes:
+    """The owner that the next announcement of this address names."""
+    packed, _ = parse(address)
+    while True:
+        owner = packets.owner(sniffer.recv(2000), packed)
+        if owner is not None:
+            return owner
+
+
+def hot(machine: Machine, *, wrapper: tuple[str, ...] = (), **settings: object) -> Agent:
+    agent = machine.agent(wrapper=wrapper, **settings)
+    agent.order("keep", term=1)
+    return agent
+
+
+def nodad(address: str) -> tuple[str, ...]:
+    return ("nodad",) if ":" in address else ()
+
+
+def stop_both(agent: Agent, number: signal.Signals) -> None:
+    """The agent is frozen first, so that it cannot sweep after its guard."""
+    agent.signal(signal.SIGSTOP)
+    os.kill(agent.guard, number)
+    agent.signal(number)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_address_is_there_at_once_and_gone_at_once(machines: Machines, address: str) -> None:
+    white, black, _ = machines
+    agent = hot(white)
+    with listening(black) as sniffer:
+        assert "done" in agent.hold(address)
+        assert address in white.addresses()
+        assert hears(sniffer, address).hex(":") == white.mac()
+    agent.order("drop_address", address=address, interface="lan")
+    assert address not in white.addresses()
+
+
+def test_several_addresses_go_together(machines: Machines) -> None:
+    white, *_ = machines
+    before = white.addresses()
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    assert white.addresses() >= set(ADDRESSES)
+    agent.order("withdraw")
+    assert white.addresses() == before
+
+
+@pytest.mark.parametrize("address", ["10.9.0.50/24", "fd00:9::50/64"])
+def test_address_is_announced_three_times(machines: Machines, address: str) -> None:
+    white, black, _ = machines
+    agent = hot(white)
+    with listening(black) as sniffer:
+        agent.hold(address)
+        frames = 6 if "." in address else 3  # ARP says it in two ways
+        owners = {hears(sniffer, address).hex(":") for _ in range(frames)}
+        assert owners == {white.mac()}
+
+
+def test_new_address_answers_from_outside(machines: Machines) -> None:
+    white, black, _ = machines
+    hot(white).hold("10.9.0.50/24")
+    with black.socket() as client:
+        client.settimeout(20 * SCALE)
+        with pytest.raises(ConnectionRefusedError):
+            client.connect(("10.9.0.50", 7))
+
+
+@pytest.mark.parametrize("address", ["10.9.0.50/24", "fd00:9::50/64"])
+def test_address_of_another_machine_is_refused_with_its_name(
+    machines: Machines, address: str
+) -> None:
+    white, black, _ = machines
+    black.namespace.ip("address", "add", address, "dev", "lan", *nodad(address))
+    refused = hot(white).hold(address)["refused"]
+    assert black.mac() in refused
+    assert address in refused
+    assert address not in white.addresses()
+
+
+@pytest.mark.parametrize("address", ["10.9.0.50/24", "fd00:9::50/64"])
+def test_dying_holder_is_waited_for(machines: Machines, address: str) -> None:
+    """Its agent and guard were killed together: the kernel takes the address away."""
+    white, black, _ = machines
+    old = hot(black)
+    old.hold(address)
+    stop_both(old, signal.SIGKILL)
+    outcome = hot(white).hold(address)
+    assert "done" in outcome
+    assert address not in black.addresses(), "never on both"
+
+
+def test_missing_interface_is_refused_in_words(machines: Machines) -> None:
+    refused = hot(machines[0]).hold("10.9.0.50/24", "wlan7")["refused"]
+    assert "wlan7: there is no such interface; there is lan, lo" in refused
+
+
+def test_missing_right_is_refused_in_words(machines: Machines) -> None:
+    white, *_ = machines
+    agent = hot(white, wrapper=("setpriv", "--bounding-set", "-net_admin,-net_raw"))
+    assert "the right is missing" in agent.hold("10.9.0.50/24")["refused"]
+
+
+def test_removed_address_is_put_back_and_announced(machines: Machines) -> None:
+    white, black, _ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    with listening(black) as sniffer:
+        for address in ADDRESSES:
+            white.namespace.ip("address", "del", address, "dev", "lan")
+        for address in ADDRESSES:
+            wait_until(lambda: address in white.addresses(), f"{address} is back")  # noqa: B023
+        assert hears(sniffer, ADDRESSES[0]).hex(":") == white.mac()
+    agent.order("withdraw")
+    assert not white.addresses() & set(ADDRESSES)
+
+
+def test_interface_that_comes_back_gets_its_addresses_back(machines: Machines) -> None:
+    white, *_ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    white.namespace.ip("link", "del", "lan")
+    wait_until(lambda: not white.addresses(), "unplugged")
+    white.plug_in()
+    wait_until(lambda: white.addresses() >= set(ADDRESSES), "all back")
+    agent.order("withdraw")
+    assert not white.addresses() & set(ADDRESSES)
+
+
+def test_interface_that_goes_down_and_up_keeps_its_addresses(machines: Machines) -> None:
+    white, black, _ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    white.namespace.ip("link", "set", "lan", "down")
+    with listening(black) as sniffer:
+        white.namespace.ip("link", "set", "lan", "up")
+        assert hears(sniffer, ADDRESSES[0]).hex(":") == white.mac()
+        wait_until(lambda: white.addresses() >= set(ADDRESSES), "all there")
+
+
+def test_machines_own_address_survives(machines: Machines) -> None:
+    """Even if ours came first and is the primary one of the subnet."""
+    white, *_ = machines
+    agent = hot(white)
+    white.namespace.ip("address", "del", "10.9.0.1/24", "dev", "lan")
+    agent.hold("10.9.0.50/24")
+    white.namespace.ip("address", "add", "10.9.0.1/24", "dev", "lan")
+    agent.order("withdraw")
+    assert "10.9.0.1/24" in white.addresses()
+    assert "10.9.0.50/24" not in white.addresses()
+
+
+def test_addresses_stay_while_the_lease_is_renewed(machines: Machines) -> None:
+    """Longer than the kernel's lifetime of one second, without a gap."""
+    white, *_ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    holds_for(3.0, lambda: white.addresses() >= set(ADDRESSES), "all there", agent.explain)
+
+
+def test_leftover_address_is_swept_before_the_start(machines: Machines) -> None:
+    white, *_ = machines
+    for address in ("10.9.0.50/16", "fd00:9::50/64"):
+        white.namespace.ip("address", "add", address, "dev", "lan")
+    held = [("10.9.0.50/24", "lan"), ("fd00:9::50/64", "lan"), ("10.9.0.52/24", "wlan7")]
+    swept = white.agent(addresses=held).news[0]["swept"]
+    assert swept == ["10.9.0.50/24 on lan", "fd00:9::50/64 on lan"]
+    assert not {"10.9.0.50/16", "fd00:9::50/64"} & white.addresses()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_dead_or_frozen_agent_leaves_no_address(machines: Machines, number: signal.Signals) -> None:
+    white, *_ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    agent.signal(number)
+    wait_until(lambda: not white.addresses() & set(ADDRESSES), "all gone", timeout=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_dead_or_frozen_guard_leaves_no_address(machines: Machines, number: signal.Signals) -> None:
+    white, *_ = machines
+    agent = hot(white, addresses=[(each, "lan") for each in ADDRESSES], lease=5.0)
+    for address in ADDRESSES:
+        agent.hold(address)
+    os.kill(agent.guard, number)
+    agent.wait(lambda news: "lost" in news, "the guard is lost")
+    assert not white.addresses() & set(ADDRESSES), "swept before anybody is told"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_both_dead_or_frozen_the_kernel_removes_the_addresses(
+    machines: Machines, number: signal.Signals
+) -> None:
+    white, *_ = machines
+    agent = hot(white)
+    for address in ADDRESSES:
+        agent.hold(address)
+    stop_both(agent, number)
+    wait_until(lambda: not white.addresses() & set(ADDRESSES), "all gone", timeout=10)
+
+
+def test_open_connection_is_reset_by_the_new_holder(machines: Machines) -> None:
+    """The client is told at once instead of waiting for hours."""
+    white, black, outside = machines
+    old = hot(white)
+    old.hold("10.9.0.50/24")
+    with white.socket() as listener, outside.socket() as client:
+        listener.bind(("0.0.0.0", 7007))
+        listener.listen()
+        client.settimeout(20 * SCALE)
+        client.connect(("10.9.0.50", 7007))
+        old.signal(signal.SIGKILL)
+        wait_until(lambda: "10.9.0.50/24" not in white.addresses(), "gone")
+        assert "done" in hot(black).hold("10.9.0.50/24")
+        with pytest.raises(ConnectionResetError):
+            talk(client)
+
+
+def talk(client: socket.socket) -> None:
+    """The first words may be on their way when the reset comes."""
+    while True:
+        client.sendall(b"are you there?")
+        client.recv(100)
