@@ -233,12 +233,24 @@ def nothing_moves_in_calm(history: History) -> list[Finding]:
         ]
         for before, after in pairwise(inside):
             if after.reason not in BY_ORDER:
-                noise = history.lateness(calm.hold_from - 1, calm.ended_at, *history.rules.nodes)
-                stalled = noise > history.rules.lease / 2
-                excuse = f"the machine slept {noise:.2f} s: a stall" if stalled else ""
+                excuse = _excuse_for_move(history, calm, after)
                 text = f"{before.node} -> {after.node} ({after.reason}), without a fault"
                 found.append(Finding("nothing moves in calm", after.start, text, excuse))
     return found
+
+
+def _excuse_for_move(history: History, calm: Calm, after: Hot) -> str:
+    """A switchover that was answered with `failed` moves the role as well: away and back."""
+    failed = [
+        each
+        for each in history.responses
+        if each.command == "switchover" and each.code == "failed"
+        if calm.hold_from <= each.at and after.start - each.at < history.rules.reconnect
+    ]
+    if failed and after.reason in {"released", "returned"}:
+        return "a switchover was ordered, and answered: failed"
+    noise = history.lateness(calm.hold_from - 1, calm.ended_at, *history.rules.nodes)
+    return f"the machine slept {noise:.2f} s: a stall" if noise > history.rules.lease / 2 else ""
 
 
 def words_are_true(history: History) -> list[Finding]:

@@ -77,7 +77,7 @@ def sleep(seconds: float) -> None:
 
 
 def main() -> None:
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
     attach(Pen(sys.argv.pop(1)))
     cli.main()
 

@@ -1,6 +1,7 @@
 """Each check finds what it is for, and nothing in a history without it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.campaign.checks import (
     terms_grow,
     words_are_true,
 )
-from tests.campaign.hand_made import Note, calm, hot, made, says, suffered
+from tests.campaign.hand_made import Note, asked, calm, hot, made, says, suffered
 from tests.campaign.history import Died, Late, Told, Word
 from tests.campaign.ledger import Life
 from tests.campaign.plan import Fault
@@ -179,6 +180,17 @@ def test_role_that_moves_by_order_in_calm() -> None:
     history = made(hot(1, 14, 1), hot(14.1, 20, 2, "switchover"))
     history.calms.append(calm(10, 20))
     assert nothing_moves_in_calm(history) == []
+
+
+def test_role_that_comes_back_after_a_switchover_failed() -> None:
+    history = made([*hot(1, 14, 1), *hot(15.2, 20, 2, "released")])
+    history.calms.append(calm(10, 20))
+    assert violations(nothing_moves_in_calm(history.copy()))
+    request, response = asked("switchover", "white", 14, 16.5)
+    history.requests.append(request)
+    history.responses.append(replace(response, is_ok=False, code="failed"))
+    assert len(nothing_moves_in_calm(history)) == 1
+    assert not violations(nothing_moves_in_calm(history))
 
 
 def test_broker_that_names_the_wrong_node() -> None:

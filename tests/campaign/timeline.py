@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from html import escape
 
 from tests.campaign.checks import Finding
-from tests.campaign.history import History
+from tests.campaign.history import History, Request
 
 PANEL_SECONDS = 60.0
 PIXELS_PER_SECOND = 20
 LEFT, ROW, TOP, GAP = 90, 16, 26, 24
 FAULT_ROWS = 4
+# A fault of a moment has its label beside it; the next one in that row keeps so far away: pixels.
+LABEL_ROOM = 130
 COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777")
 UP, DOWN, FAULT, CALM, BAD = "#cbd5e1", "#1f2937", "#f87171", "#f0fdf4", "#dc2626"
 
@@ -70,6 +72,8 @@ class _Panel:
         for index, name in enumerate([*self.rows, "faults"]):
             yield f'<text x="4" y="{TOP + index * ROW + 12}">{escape(name)}</text>'
         yield from self._scale(bottom)
+        for request in history.requests:
+            yield from self._mark(request)
         for each in found:
             if not each.excuse and self.start <= each.at <= self.end:
                 label = f"{each.check}: {each.text}"
@@ -86,10 +90,20 @@ class _Panel:
             f'<rect x="{x:.1f}" y="{TOP + top:.1f}" width="{width:.1f}" height="{height}" '
             f'fill="{colour}"><title>{escape(label)}</title></rect>'
         )
-        if width > 40 and height < ROW:
+        room = width if colour != FAULT else max(width, LABEL_ROOM)
+        if room > 40 and height < ROW:
             yield (
                 f'<text x="{x + 2:.1f}" y="{TOP + top + 9:.1f}" font-size="9">'
-                f"{escape(label[: int(width // 5)])}</text>"
+                f"{escape(label[: int(room // 5)])}</text>"
+            )
+
+    def _mark(self, request: Request) -> Iterator[str]:
+        """A request stands as a small triangle at the row of the node that was asked."""
+        if self.start <= request.sent_at <= self.end and request.via in self.rows:
+            x, y = self._x(request.sent_at), TOP + self.rows.index(request.via) * ROW + 1
+            yield (
+                f'<path d="M{x - 3:.1f} {y} h6 l-3 5 z" fill="{DOWN}">'
+                f"<title>{escape(request.command)} {escape(request.to)}</title></path>"
             )
 
     def _scale(self, bottom: float) -> Iterator[str]:
@@ -138,7 +152,7 @@ def _fault_bars(history: History, first: int) -> list[Bar]:
     for each in sorted(history.suffered, key=lambda each: each.struck_at):
         row = next((i for i, at in enumerate(free) if at <= each.struck_at), FAULT_ROWS - 1)
         label = f"{each.fault.value} {each.target} {each.other}".strip()
-        free[row] = max(each.ended_at, each.struck_at + 5.0)
+        free[row] = max(each.ended_at, each.struck_at + LABEL_ROOM / PIXELS_PER_SECOND)
         end = max(each.ended_at, each.struck_at + 0.1)
         bars.append(Bar(each.struck_at, end, first + row, FAULT, label))
     return bars
