@@ -205,6 +205,7 @@ class Keeper:
         tenure = self._held = self._wanted
         assert tenure is not None, "there is nothing to enter"
         self._withdrawn, self._is_at_once = "", False
+        self._situation = Situation(Role.STANDBY, tenure.term)  # afterwards, until told otherwise
         outcome: list[str] = []
         starting = self._tasks.start(self._try_start(tenure, outcome), "duty start")
         self._starting = starting
