@@ -55,7 +55,8 @@ class _Tenure:
 
 
 class Keeper:
-    """The duty of one node, for one life of its guard."""
+    """The duty of one node, for one life of its guard: after `lost` it is closed, and a new one
+    made for the next guard."""
 
     def __init__(
         self,
@@ -259,13 +260,13 @@ class Keeper:
     async def _give_up(self, tenure: _Tenure, problem: str) -> None:
         """Leave the lease to others for a while: who comes next may have what is missing here."""
         self._failed_starts += 1
-        log.warning("the duty cannot be started: %s", problem)
-        self._troubles.note("start", f"the duty cannot be started: {problem}", is_unfit=True)
+        log.warning("the duty could not be started: %s", problem)
+        self._troubles.note("start", f"the duty could not be started: {problem}", is_unfit=True)
         stand_back = min(STAND_BACK * 2.0 ** min(self._failed_starts - 1, 10), STAND_BACK_MAX)
         if self._wanted is tenure:
             self._wanted = None
         await self._leave()
-        self._troubles.clear_later("start", stand_back)
+        self._troubles.forgive_later("start", stand_back)
         self._callbacks.failed(tenure.term, problem)
 
     async def _leave_and_report(self) -> None:

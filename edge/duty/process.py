@@ -170,7 +170,7 @@ class Supervisor:
         task, self._task = self._task, None
         if task is not None:
             await cancel(task)
-        self._care.troubles.clear_later(self._title, self.plan.restart_window)
+        self._care.troubles.forgive_later(self._title, self.plan.restart_window)
         if task is None or self._may_be_left:
             await self._body.finish()
 

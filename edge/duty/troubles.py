@@ -15,7 +15,7 @@ class Trouble:
 
 
 class Troubles:
-    """One trouble for each source; each may end by itself after a time."""
+    """One trouble for each source, from its first word to the proof that it is over."""
 
     def __init__(
         self, fitness: Callable[[str], None], alert: Callable[[str, str | None], None]
@@ -36,16 +36,20 @@ class Troubles:
         if self._troubles.pop(source, None) is not None:
             self._tell()
 
-    def clear_later(self, source: str, delay: float) -> None:
-        """Nothing shows whether it is over; after a time it is worth another try."""
+    def forgive_later(self, source: str, delay: float) -> None:
+        """Nothing shows whether it is over. After a time it is worth another try; people are told
+        of it until that has succeeded."""
         self._cancel_timer(source)
         if source in self._troubles:
             loop = asyncio.get_running_loop()
-            self._timers[source] = loop.call_later(delay, self.clear, source)
+            self._timers[source] = loop.call_later(delay, self._forgive, source)
 
     def close(self) -> None:
         for source in tuple(self._timers):
             self._cancel_timer(source)
+
+    def _forgive(self, source: str) -> None:
+        self.note(source, self._troubles[source].sentence, is_unfit=False)
 
     def _cancel_timer(self, source: str) -> None:
         timer = self._timers.pop(source, None)

@@ -117,20 +117,32 @@ async def test_an_address_that_is_refused_ends_the_start() -> None:
         await kept.reported(f"failed 7: {why}")
         assert not kept.guard.addresses
         assert "spawn a" not in kept.guard.calls
-        assert kept.fitness == [f"the duty cannot be started: {why}"]
-        assert kept.alerts == [f"The duty cannot be started: {why}."]
+        assert kept.fitness == [f"the duty could not be started: {why}"]
+        assert kept.alerts == [f"The duty could not be started: {why}."]
 
 
 async def test_a_node_that_could_not_start_is_fit_again_after_a_while() -> None:
     async with keeping(address=[ADDRESS]) as kept:
-        kept.guard.refused["hold 192.168.2.50/24 eth0"] = "no such interface"
+        kept.guard.refused["hold 192.168.2.50/24 eth0"] = "gone"
         kept.keeper.start(7, "")
         await until(lambda: len(kept.fitness) == 2)
         assert kept.fitness[1] == ""
-        assert kept.alerts[1] is None
+        assert kept.alerts == ["The duty could not be started: address 192.168.2.50/24: gone."]
         kept.guard.refused.clear()
         kept.reports.clear()
         await kept.hot(8)
+        assert kept.alerts[-1] is None
+
+
+async def test_a_node_that_fails_again_and_again_stands_back_for_longer() -> None:
+    async with keeping(address=[ADDRESS]) as kept:
+        kept.guard.refused["hold 192.168.2.50/24 eth0"] = "gone"
+        for term, seconds in ((7, 1.0), (8, 2.0), (9, 4.0)):
+            kept.keeper.start(term, "")
+            await kept.reported(f"failed {term}: address 192.168.2.50/24: gone")
+            timer = kept.keeper._troubles._timers["start"]
+            left = timer.when() - asyncio.get_running_loop().time()
+            assert seconds / 2 < left <= seconds
 
 
 async def test_a_process_that_does_not_exist_ends_the_start() -> None:

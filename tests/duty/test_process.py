@@ -74,6 +74,7 @@ async def test_after_the_duty_an_unfit_node_is_fit_again_in_time() -> None:
         kept.keeper.stop(7)
         await until(lambda: len(kept.fitness) == 2)
         assert kept.fitness[1] == ""
+        assert len(kept.alerts) == 1  # it has not been seen to work since
 
 
 async def test_a_process_that_fails_now_and_then_does_no_harm() -> None:
