@@ -27,7 +27,6 @@ heard_record = register._heard_record
 durable_first = turns._durable_first
 preemption = orders._preemption
 expire = claims.expire
-alone_at = claims._alone_at
 claimable_at = lease.claimable_at
 begin_handover = orders.begin_handover
 lease_until = lease.lease_until
@@ -282,17 +281,6 @@ def alone_without_a_reference(patch: pytest.MonkeyPatch) -> None:
         return lease_until(replace(state, reference_until=inf))
 
     patch.setattr(lease, "lease_until", selfish)
-
-
-@variant
-def alone_as_soon_as_the_peer_is_out_of_reach(patch: pytest.MonkeyPatch) -> None:
-    """Policy availability: a broken connection is enough, its own register is not asked."""
-
-    def rash(state: State) -> float:
-        return state.now if alone_at(state) < inf else inf
-
-    patch.setattr(claims, "_alone_at", rash)
-    patch.setattr(claims, "_unheard_at", _always(-inf))
 
 
 @variant
