@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from tests.campaign.history import Calm, History, Suffered
+from tests.campaign.history import Calm, Died, History, Suffered
 from tests.campaign.ledger import Hot, value_at
 from tests.campaign.plan import FREEZES, Fault
 
@@ -17,6 +17,8 @@ EPSILON = 1e-4
 # A word on a topic comes that much later than the step that brought it about; a busy machine and
 # a client's round trip, not a promise.
 WORD_COMES_WITHIN = 1.0
+# How long a process needs to say why it ends, and to end.
+ENDS_WITHIN = 2.0
 BY_ORDER = {"switchover", "promoted"}
 ISOLATES = {Fault.POWER, Fault.CABLE, Fault.SILENCE}
 PARTS_TWO = {
@@ -285,16 +287,29 @@ def events_are_true(history: History) -> list[Finding]:
 
 
 def nobody_ends_by_itself(history: History) -> list[Finding]:
-    found = []
-    for died in history.deaths:
-        if died.by_itself:
-            full = any(
-                each.fault is Fault.DISK_FULL
-                and each.target == died.node
-                and each.struck_at <= died.at <= each.ended_at + 5
-                for each in history.suffered
-            )
-            excuse = "its disk was full" if full else ""
-            text = f"{died.node} ended with exit code {died.code}"
-            found.append(Finding("nobody ends by itself", died.at, text, excuse))
-    return found
+    return [
+        Finding(
+            "nobody ends by itself",
+            died.at,
+            f"{died.node} ended with exit code {died.code}",
+            _excuse_for_end(history, died),
+        )
+        for died in history.deaths
+        if died.by_itself
+    ]
+
+
+def _excuse_for_end(history: History, died: Died) -> str:
+    """A node that cannot start says so in one line and ends; its supervisor tries again."""
+    own = [each for each in history.suffered if each.target == died.node]
+    if any(_was_on(each, Fault.DISK_FULL, died.at) for each in own):
+        return "its disk was full"
+    if any(_was_on(each, Fault.KILL_BROKER, died.at) for each in own):
+        return "its broker was killed while it started"
+    return ""
+
+
+def _was_on(suffered: Suffered, fault: Fault, at: float) -> bool:
+    """In force then, or so shortly before that a process may still be ending for it."""
+    is_near = suffered.struck_at <= at <= suffered.ended_at + ENDS_WITHIN
+    return suffered.fault is fault and is_near

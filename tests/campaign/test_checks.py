@@ -214,8 +214,12 @@ def test_process_that_ended_by_itself() -> None:
     history.deaths.append(Died(5, "white", by_itself=True, code=1))
     history.deaths.append(Died(6, "black"))
     assert violations(nobody_ends_by_itself(history.copy())) == ["nobody ends by itself"]
-    history.suffered.append(suffered(Fault.DISK_FULL, "white", 4, 6))
-    assert not violations(nobody_ends_by_itself(history))
+    for fault in (Fault.DISK_FULL, Fault.KILL_BROKER):
+        explained = history.copy()
+        explained.suffered = [suffered(fault, "white", 4, 4)]
+        assert not violations(nobody_ends_by_itself(explained))
+        explained.suffered = [suffered(fault, "black", 4, 4)]
+        assert violations(nobody_ends_by_itself(explained))
 
 
 def test_gaps_are_the_times_without_a_hot_node() -> None:
