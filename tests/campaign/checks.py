@@ -304,9 +304,16 @@ def _excuse_for_end(history: History, died: Died) -> str:
     own = [each for each in history.suffered if each.target == died.node]
     if any(_was_on(each, Fault.DISK_FULL, died.at) for each in own):
         return "its disk was full"
-    if any(_was_on(each, Fault.KILL_BROKER, died.at) for each in own):
+    is_starting = not _has_lived(history, died)
+    if is_starting and any(_was_on(each, Fault.KILL_BROKER, died.at) for each in own):
         return "its broker was killed while it started"
     return ""
+
+
+def _has_lived(history: History, died: Died) -> bool:
+    """Its agent has begun: then the loss of the broker must not end it."""
+    last = value_at(history.notes.get(died.node, ()), died.at)
+    return last is not None and last.connected > 0
 
 
 def _was_on(suffered: Suffered, fault: Fault, at: float) -> bool:

@@ -222,6 +222,13 @@ def test_process_that_ended_by_itself() -> None:
         assert violations(nobody_ends_by_itself(explained))
 
 
+def test_broken_broker_is_no_reason_to_end_once_the_node_has_begun() -> None:
+    history = made([Life(1), says(2)])
+    history.deaths.append(Died(5, "white", by_itself=True, code=1))
+    history.suffered.append(suffered(Fault.KILL_BROKER, "white", 4, 4))
+    assert violations(nobody_ends_by_itself(history))
+
+
 def test_gaps_are_the_times_without_a_hot_node() -> None:
     assert gaps(made(hot(1, 5, 1), [*hot(6, 8, 2), *hot(8, 9, 3)]).hots) == (1,)
 
