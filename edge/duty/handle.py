@@ -11,7 +11,7 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -79,8 +79,8 @@ class Handle:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ready: asyncio.Future[list[str]] | None = None
         self._number = 0
-        self._extended = 0  # the number of the last extension
-        self._unanswered = 0  # the number of an open one
+        self._last_asked = 0  # the number of the last line that is answered at once
+        self._unanswered = 0  # the number of one that is not answered yet
         self._said: tuple[int, float] = (-1, -inf)
         self._is_closing = False
         self._ended = asyncio.Event()
@@ -96,24 +96,23 @@ class Handle:
         self._is_closing, self._unanswered, self._said = False, 0, (-1, -inf)
         self._ended.clear()
         self._ready = asyncio.get_running_loop().create_future()
-        self._process = await _start_process()
-        name = f"guard {self._process.pid}"
-        self._tasks = [
-            asyncio.create_task(self._listen(self._process), name=name),
-            asyncio.create_task(self._watch(self._process), name=f"watch of {name}"),
-        ]
-        for task in self._tasks:
-            task.add_done_callback(_show_failure)
+        self._process = process = await _start_process()
+        name = f"guard {process.pid}"
+        self._tasks = [_task(self._listen(process), name)]
         self._send(self._settings.to_line())
         try:
             async with asyncio.timeout(START_LIMIT):
-                return await self._ready
+                swept = await self._ready
         except TimeoutError:
             await self.close()
             raise GuardError(f"the guard was not ready within {START_LIMIT:g} s") from None
         except GuardError:
             await self.close()
             raise
+        # Not earlier: it may have to wait for the guard of an earlier life to go.
+        if self._process is process:
+            self._tasks.append(_task(self._watch(process), f"watch of {name}"))
+        return swept
 
     async def close(self) -> None:
         """Let go of everything; the guard ends by itself as its pipe closes."""
@@ -172,10 +171,8 @@ class Handle:
         if term == said_term and deadline < said_deadline + SMALLEST_STEP:
             return
         self._said = (term, deadline)
-        self._number += 1
-        self._extended = self._number
-        self._unanswered = self._unanswered or self._number
-        self._send({"do": "extend", "term": term, "deadline": deadline, "n": self._number})
+        number = self._expect_answer()
+        self._send({"do": "extend", "term": term, "deadline": deadline, "n": number})
 
     async def withdraw(self) -> None:
         await self._ask("withdraw")
@@ -213,7 +210,7 @@ class Handle:
             case "done" | "failed":
                 self._answered(message)
             case "alive":
-                self._unanswered = self._extended if self._extended > message["n"] else 0
+                self._unanswered = self._last_asked if self._last_asked > message["n"] else 0
             case "exited":
                 self._callbacks.on_exit(message["name"], message["status"])
             case "output":
@@ -239,24 +236,33 @@ class Handle:
             self._ready.set_exception(GuardError(message["why"]))
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Frozen: an extension is open for a third of the lease, during which we were awake.
+        """Frozen: no answer for a third of the lease, during which we ourselves were awake.
 
+        It is asked all the time, also as a standby's guard: a promotion is no time to find out.
         Only looks that came in time count, or a stall of our own would look like one of his.
         """
         interval = self._settings.lease / 3 / LOOKS
-        missed, open_number = 0, 0
-        while True:
+        missed, looks, open_number = 0, 0, 0
+        while missed < LOOKS:
             asleep_at = time.monotonic()
             await asyncio.sleep(interval)
             is_late = time.monotonic() - asleep_at > 2 * interval
+            looks += 1
             if not self._unanswered or self._unanswered != open_number:
                 missed, open_number = 0, self._unanswered
             elif not is_late:
                 missed += 1
-            if missed >= LOOKS:
-                log.error("The guard does not answer any more: it is killed")
-                process.kill()
-                return
+            if looks % LOOKS == 0 and not self._unanswered:
+                self._send({"do": "ping", "n": self._expect_answer()})
+        log.error("The guard does not answer any more: it is killed")
+        with suppress(ProcessLookupError):
+            process.kill()
+
+    def _expect_answer(self) -> int:
+        self._number += 1
+        self._last_asked = self._number
+        self._unanswered = self._unanswered or self._number
+        return self._number
 
     async def _over(self, process: asyncio.subprocess.Process) -> None:
         """Its pipe is closed: nothing that it held may be left, whatever it died of."""
@@ -266,7 +272,8 @@ class Handle:
         status = await _end_of(process)
         was_ready = self._ready is not None and self._ready.done() and not self._ready.exception()
         is_lost = was_ready and not self._is_closing
-        await self._sweep()
+        if was_ready:  # else what there is may be the duty of somebody who has the right to it
+            await self._sweep()
         self._process = None
         self._fail_open(GuardError("the guard is gone"))
         self._ended.set()
@@ -311,6 +318,12 @@ async def _end_of(process: asyncio.subprocess.Process) -> int:
             return await process.wait()
     process.kill()
     return await process.wait()
+
+
+def _task(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_show_failure)
+    return task
 
 
 def _show_failure(task: asyncio.Task[None]) -> None:

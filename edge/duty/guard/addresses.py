@@ -201,18 +201,23 @@ class Addresses:
 def sweep(addresses: list[tuple[str, str]]) -> list[str]:
     """Remove what an earlier life left, whatever its prefix; say what was there."""
     kernel = Kernel()
-    swept = []
     try:
         there = kernel.addresses()
-        for text, interface in addresses:
-            with suppress(OSError):  # no such interface: nothing was left on it
-                wanted = _address(text, interface)
-                left = [each for each in there if _is_same(each, wanted)]
-                if sum(kernel.remove(each) for each in left):
-                    swept.append(f"{text} on {interface}")
+        return [
+            f"{text} on {name}" for text, name in addresses if _clear(kernel, there, text, name)
+        ]
     finally:
         kernel.close()
-    return swept
+
+
+def _clear(kernel: Kernel, there: list[Address], text: str, interface: str) -> bool:
+    """Whether it was there; on an interface that does not exist, nothing was left."""
+    try:
+        wanted = _address(text, interface)
+    except OSError:
+        return False
+    left = [each for each in there if _is_same(each, wanted)]
+    return sum(map(kernel.remove, left)) > 0  # each of them, not just the first
 
 
 def _is_same(one: Address, other: Address) -> bool:

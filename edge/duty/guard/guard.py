@@ -48,6 +48,7 @@ class Guard:
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
 
         self._orders: dict[str, Callable[[Message], None]] = {
+            "ping": self._ping,
             "extend": self._extend,
             "hold_address": self._hold_address,
             "drop_address": self._drop_address,
@@ -94,7 +95,10 @@ class Guard:
         is_ours = not self._why and self._deadline.extend(message["term"], message["deadline"])
         if is_ours:
             self._addresses.refresh(self._deadline.at)
-        self._say(**{"is": "alive", "n": message["n"], "holds": is_ours})
+        self._ping(message)
+
+    def _ping(self, message: Message) -> None:
+        self._say(**{"is": "alive", "n": message["n"]})
 
     def _hold_address(self, message: Message) -> None:
         if not self._may_hold(message):

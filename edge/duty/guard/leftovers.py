@@ -32,8 +32,9 @@ def _kill(parent: str | None, start: str) -> set[str]:
     pids = set(tree.marked(start))
     if parent is not None:
         pids |= set(cgroup.processes(parent)) - {os.getpid()}
-        cgroup.kill(parent)
     names = {f"process {tree.mark_of(pid).rpartition('/')[2] or pid}" for pid in pids}
+    if parent is not None:
+        cgroup.kill(parent)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,183 @@
+"""The agent's side of the guard, in the test's own event loop and with a guard of its own."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from edge.duty.handle import GuardSettings, Handle
+from edge.duty.ports import GuardCallbacks, GuardError, GuardHandle, Spawn
+from tests.duty.stage import is_gone, marked, unique_group
+from tests.lan.deadline import SCALE
+
+LEASE = 1.0
+
+
+@dataclass
+class Heard:
+    """What the callbacks were told."""
+
+    exits: list[tuple[str, int]] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def callbacks(self) -> GuardCallbacks:
+        return GuardCallbacks(
+            on_exit=lambda name, status: self._hear(self.exits, (name, status)),
+            on_output=lambda name, line: self._hear(self.lines, (name, line)),
+            on_withdrawn=lambda why: self._hear(self.withdrawn, why),
+            on_lost=lambda why: self._hear(self.lost, why),
+        )
+
+    def _hear(self, where: list, what: object) -> None:  # type: ignore[type-arg]
+        where.append(what)
+        self.news.set()
+
+    async def until(self, where: list) -> None:  # type: ignore[type-arg]
+        async with asyncio.timeout(20 * SCALE):
+            while not where:
+                await self.news.wait()
+                self.news.clear()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def settings() -> GuardSettings:
+    return GuardSettings(unique_group(), "white", "b1", LEASE, 0.1)
+
+
+@pytest.fixture
+async def handle(settings: GuardSettings, heard: Heard) -> AsyncIterator[Handle]:
+    handle = Handle(settings, heard.callbacks())
+    await handle.start()
+    yield handle
+    await handle.close()
+    assert not marked(settings.group)
+
+
+def hot(handle: GuardHandle, seconds: float = 60.0) -> None:
+    handle.extend(1, time.monotonic() + seconds)
+
+
+async def test_whole_life(handle: Handle, heard: Heard) -> None:
+    hot(handle)
+    pid = await handle.spawn(Spawn("cat", ("cat",), keeps_stdin=True))
+    handle.say("cat", "hello")
+    await heard.until(heard.lines)
+    assert heard.lines == [("cat", "hello")]
+    await handle.end("cat", 5.0)
+    assert is_gone(pid)
+    assert heard.exits == [("cat", -signal.SIGTERM)]
+    assert heard.lost == []
+
+
+async def test_environment_is_the_agents_without_its_secrets(
+    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_WITNESS_ROUTER_PASSWORD", "8f6c1e")
+    monkeypatch.setenv("PLANT", "north")
+    handle = Handle(settings, heard.callbacks())
+    await handle.start()
+    hot(handle)
+    await handle.spawn(Spawn("env", ("env",), env={"EDGE_TERM": "7"}))
+    await heard.until(heard.exits)
+    await handle.close()
+    lines = {line for _, line in heard.lines}
+    assert {"PLANT=north", "EDGE_TERM=7"} <= lines
+    assert not any("8f6c1e" in line for line in lines)
+
+
+async def test_deadline_that_does_not_move_costs_no_line(handle: Handle) -> None:
+    at = time.monotonic() + 60.0
+    sent: list[object] = []
+    handle._send = sent.append  # type: ignore[method-assign,assignment]
+    for _ in range(100):
+        handle.extend(1, at)
+    handle.extend(1, at - 1)
+    assert len(sent) == 1
+
+
+async def test_deadline_never_moves_back_within_a_term(handle: Handle, heard: Heard) -> None:
+    hot(handle)
+    handle.extend(1, time.monotonic() + LEASE / 10)
+    await handle.spawn(Spawn("a", ("sleep", "0.5")))
+    await heard.until(heard.exits)
+    assert heard.exits == [("a", 0)], "it was not killed at the earlier instant"
+
+
+async def test_new_term_may_have_an_earlier_deadline(handle: Handle, heard: Heard) -> None:
+    hot(handle)
+    await handle.spawn(Spawn("a", ("sleep", "1000")))
+    handle.extend(2, time.monotonic() + LEASE / 2)
+    await heard.until(heard.withdrawn)
+    assert heard.withdrawn == ["deadline"]
+
+
+async def test_stall_of_the_agent_is_not_taken_for_one_of_the_guard(
+    handle: Handle, heard: Heard
+) -> None:
+    """The loop stands still for longer than a guard may be silent."""
+    hot(handle)
+    for _ in range(3):
+        hot(handle)
+        time.sleep(LEASE / 2)  # noqa: ASYNC251 - the stall itself
+        await asyncio.sleep(0)
+    await handle.spawn(Spawn("a", ("true",)))
+    assert heard.lost == []
+
+
+async def test_frozen_guard_of_a_standby_is_noticed(handle: Handle, heard: Heard) -> None:
+    pid = handle.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await heard.until(heard.lost)
+    assert is_gone(pid)
+
+
+async def test_open_request_fails_when_the_guard_dies(handle: Handle, heard: Heard) -> None:
+    hot(handle)
+    await handle.spawn(Spawn("a", ("sh", "-c", "trap '' TERM; echo up; sleep 1000 & wait; wait")))
+    await heard.until(heard.lines)
+    ending = asyncio.create_task(handle.end("a", 60.0))
+    await asyncio.sleep(0)
+    assert handle.pid is not None
+    os.kill(handle.pid, signal.SIGKILL)
+    with pytest.raises(GuardError, match="the guard is gone"):
+        await ending
+    await heard.until(heard.lost)
+
+
+async def test_end_of_what_does_not_run_is_no_error(handle: Handle) -> None:
+    await handle.end("nobody", 1.0)
+    await handle.drop_farewell("nobody")
+    await handle.drop_address("10.0.0.1/24", "lo")
+    handle.say("nobody", "hello")
+
+
+async def test_withdrawal_by_order_leaves_the_term_alive(handle: Handle, heard: Heard) -> None:
+    """The agent is there and decides: a duty that failed to start may be tried again."""
+    hot(handle)
+    await handle.spawn(Spawn("a", ("sleep", "1000")))
+    await handle.withdraw()
+    assert heard.withdrawn == ["asked"]
+    await handle.spawn(Spawn("a", ("sleep", "1000")))
+
+
+async def test_every_line_of_many_fits(handle: Handle) -> None:
+    """Requests side by side, each with its own answer."""
+    hot(handle)
+    names = [f"p{number}" for number in range(20)]
+    pids = await asyncio.gather(*(handle.spawn(Spawn(each, ("sleep", "1000"))) for each in names))
+    assert len(set(pids)) == 20
+    await asyncio.gather(*(handle.end(each, 5.0) for each in names))
+    assert all(map(is_gone, pids))
