@@ -66,7 +66,11 @@ def main() -> NoReturn:
     sweep_disks()
     wanted.out.mkdir(parents=True, exist_ok=True)
     print(f"results: {wanted.out}", flush=True)
-    raise SystemExit(run(wanted))
+    try:
+        code = run(wanted)
+    except KeyboardInterrupt:  # before or after the play; everything has been removed on the way
+        code = 130
+    raise SystemExit(code)
 
 
 def run(wanted: Wanted) -> int:
