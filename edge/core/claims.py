@@ -170,8 +170,17 @@ def conclude(state: State) -> Step:
     if state.now < until:
         return _succeed(state, attempt)
     is_late = state.now >= attempt.started_at + state.group.timing.claim_timeout
-    is_hopeless = all(view.outstanding is None for view in state.views)
-    return _give_up(state, attempt) if is_late or is_hopeless else (state, ())
+    return _give_up(state, attempt) if is_late or _is_hopeless(state, attempt) else (state, ())
+
+
+def _is_hopeless(state: State, attempt: Attempt) -> bool:
+    """Every claim is answered, and it was not enough.
+
+    Who was called by name waits on: the releases of the other registers are under way, and nobody
+    else may claim meanwhile. A node that stops takes a vote with it, its own broker's.
+    """
+    is_answered = all(view.outstanding is None for view in state.views)
+    return is_answered and attempt.reason != "switchover"
 
 
 def _succeed(state: State, attempt: Attempt) -> Step:

@@ -66,6 +66,25 @@ def test_the_target_claims_at_once_and_without_its_stagger() -> None:
     assert lab.state.tenure.reason == "switchover"
 
 
+def test_the_target_waits_for_the_releases_that_are_still_under_way() -> None:
+    """A node that stops takes its own broker with it, before the claim there has counted."""
+    lab = standby_lab(me="white")
+    lab.echoes = False
+    for broker in ("white", "black"):
+        lab.foreign(broker, Kind.RELEASE, to="white", term=4)
+    lab.tell(Woke())
+    claims = {each.link.broker: each for each in lab.published(Kind.CLAIM)}
+    assert claims.keys() == {"white", "black"}
+    lab.lose("black")
+    lab.echo(claims["white"])
+    assert not lab.published(Kind.RELEASE)
+    lab.echoes = True
+    lab.foreign("router", Kind.RELEASE, to="white", term=4)
+    lab.tell(Woke())
+    assert lab.role() is Role.HOT
+    assert lab.state.term == 5
+
+
 def test_the_target_claims_even_when_the_group_is_paused() -> None:
     lab = standby_lab()
     lab.order(PauseOrder(is_on=True))
