@@ -52,6 +52,7 @@ CORE_MAY_IMPORT = {
 ONLY_IN = {
     "paho": {"edge.adapters.mqtt"},
     "icmplib": {"edge.adapters.netcheck"},
+    "h11": {"edge.console.http"},
     "typer": {"edge.cli"},
     "pydantic_settings": {"edge.settings.model", "edge.settings.file"},
 }

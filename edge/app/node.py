@@ -26,6 +26,7 @@ from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.app.connections import Caller, Connections
+from edge.app.console import run_console
 from edge.app.group import make_group
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
@@ -139,6 +140,9 @@ class _Node:
                 group.create_task(self._run_broker(parts, started), name="broker"),
                 group.create_task(self._run_links(parts, started, group), name="links"),
                 group.create_task(self._check_network(parts), name="netcheck"),
+                group.create_task(
+                    run_console(self._settings, parts.agent, parts.board), name="console"
+                ),
             ]
             watcher = group.create_task(_raise_from(broken), name="watcher")
             await parts.agent.left

@@ -227,13 +227,16 @@ async def test_a_refused_subscription_is_told_and_forgotten() -> None:
     async with running("embedded", settings) as broker:
         white = Speaker("white", broker, await connect(broker, "speaker"))
         await white.names("white", 5)
-        async with Group([white.address]) as group, group.follow() as connection:
-            async with asyncio.timeout(DEADLINE):
-                await connection.subscribe("open/#")
-                with pytest.raises(RefusedError, match="secret"):
-                    await connection.subscribe("secret/#")
-                await until(lambda: bool(connection.ready))
-                await connection.publish("open/x", "still here")
+        async with (
+            asyncio.timeout(DEADLINE),
+            Group([white.address]) as group,
+            group.follow() as connection,
+        ):
+            await connection.subscribe("open/#")
+            with pytest.raises(RefusedError, match="secret"):
+                await connection.subscribe("secret/#")
+            await until(lambda: bool(connection.ready))
+            await connection.publish("open/x", "still here")
             assert await received(connection, 1) == ["still here"]
 
 

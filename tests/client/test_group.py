@@ -201,27 +201,38 @@ async def test_user_and_password_are_passed_on() -> None:
                 await connection.publish("a/b", "c")
 
 
-async def test_tls_is_passed_on() -> None:
-    """And what the broker sends in one large record is read to its end."""
+@asynccontextmanager
+async def white_with_tls() -> AsyncIterator[str]:
+    """The address of a broker behind TLS."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
     async with speakers("white") as (white,):
         await white.names("white", 5)
         async with proxy_to(white.broker.port, server) as proxy:
-            trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
-            async with (
-                asyncio.timeout(DEADLINE),
-                Group([proxy.address], tls=trusting) as group,
-                group.follow() as connection,
-            ):
-                await connection.subscribe("n/#")
-                for number in range(300):
-                    await connection.enqueue("n/x", str(number))
-                seen = [int((await anext(connection.messages)).payload) for _ in range(300)]
-                assert seen == list(range(300))
-            with pytest.raises(UnreachableGroupError, match=r"(?i)certificate"):
-                async with Group([proxy.address], tls=ssl.create_default_context(), timeout=0.5):
-                    pytest.fail("a stranger's certificate was taken")
+            yield proxy.address
+
+
+async def test_tls_is_passed_on() -> None:
+    """And what the broker sends in one large record is read to its end."""
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+    async with (
+        asyncio.timeout(DEADLINE),
+        white_with_tls() as address,
+        Group([address], tls=trusting) as group,
+        group.follow() as connection,
+    ):
+        await connection.subscribe("n/#")
+        for number in range(300):
+            await connection.enqueue("n/x", str(number))
+        seen = [int((await anext(connection.messages)).payload) for _ in range(300)]
+        assert seen == list(range(300))
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_taken() -> None:
+    async with white_with_tls() as address:
+        with pytest.raises(UnreachableGroupError, match=r"(?i)certificate"):
+            async with Group([address], tls=ssl.create_default_context(), timeout=0.5):
+                pytest.fail("a stranger's certificate was taken")
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,5 @@ def test_what_is_not_done_yet_is_said(write_file: WriteFile) -> None:
     sentences = load_settings(write_file(BASE + more)).not_yet()
     assert [each.partition(":")[0] for each in sentences] == [
         "[[duty...]]",
-        "[console]",
         "[database]",
     ]
