@@ -20,7 +20,7 @@ from tests.campaign.plan import HOT, STANDBY
 from tests.lan.checker import Ended
 from tests.lan.group import Group, child_environment, start_mosquitto
 from tests.lan.groupfile import WITNESS, Witness
-from tests.lan.namespaces import run
+from tests.lan.namespaces import is_alive, run
 from tests.lan.processes import Process, is_broker
 
 RESTART_AFTER = 1.0
@@ -180,5 +180,5 @@ def sweep_disks() -> None:
     """Unmount what a killed campaign left behind."""
     for line in MOUNTS.read_text().splitlines():
         source, place, *_ = line.split()
-        if source.startswith(f"{DISK}-") and not Path(f"/proc/{source.split('-')[1]}").exists():
+        if source.startswith(f"{DISK}-") and not is_alive(int(source.split("-")[1])):
             run(["umount", "--lazy", place])

@@ -99,7 +99,7 @@ class Namespace:
 def sweep() -> None:
     """Remove the namespaces whose owner is gone."""
     for path in NAMED.glob(f"{PREFIX}-*") if NAMED.is_dir() else ():
-        if not _is_alive(int(path.name.split("-")[1])):
+        if not is_alive(int(path.name.split("-")[1])):
             Namespace(path.name).delete()
 
 
@@ -115,8 +115,13 @@ def _gone_is_fine() -> Iterator[None]:
         return
 
 
-def _is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def is_alive(pid: int) -> bool:
+    """A dead process whose parent has not looked yet is dead all the same."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def _set_namespace(descriptor: int) -> None:
