@@ -177,8 +177,8 @@ def memory_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def sweep_disks() -> None:
-    """Unmount what a killed campaign left behind."""
-    for line in MOUNTS.read_text().splitlines():
+    """Unmount what a killed campaign left behind, the innermost first: they go with the outer."""
+    for line in reversed(MOUNTS.read_text().splitlines()):
         source, place, *_ = line.split()
         if source.startswith(f"{DISK}-") and not is_alive(int(source.split("-")[1])):
             run(["umount", "--lazy", place])
