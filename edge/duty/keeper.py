@@ -297,8 +297,12 @@ class Keeper:
             works.append(("withdraw", self._guard.withdraw))
         elif self._duty.hook and not (self._withdrawn or self._lost):
             works.append(("hooks on_standby", partial(self._hooks.run_standby, self._standby)))
+        is_withdrawn = self._is_at_once or bool(self._withdrawn)
         works += [
-            (f"stop {each.plan.name}", partial(each.leave, self._standby))
+            (
+                f"stop {each.plan.name}",
+                partial(self._leave_process, each, is_withdrawn=is_withdrawn),
+            )
             for each in reversed(self._staff.of_duty)
         ]
         works += [
@@ -311,6 +315,12 @@ class Keeper:
         works.append(("farewells", self._hooks.drop_farewells))
         # A list, not a generator: all of them, whatever one does.
         return all([await self._quietly(name, work) for name, work in works])
+
+    async def _leave_process(self, each: Supervisor, *, is_withdrawn: bool) -> None:
+        if each.plan.instance and is_withdrawn:
+            await each.renew(self._standby)
+        else:
+            await each.leave(self._standby)
 
     async def _stop_all(self) -> None:
         for each in reversed(self._staff.all):

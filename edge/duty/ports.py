@@ -51,7 +51,8 @@ class GuardHandle(Protocol):
         """Start a process and return its id."""
 
     async def end(self, name: str, grace: float) -> None:
-        """SIGTERM, after `grace` SIGKILL, to all that it ever started; returns when none is left.
+        """SIGTERM, after `grace` SIGKILL, to all that it ever started; returns when none is left
+        and its exit has been reported.
 
         A name that does not run (any more) is not an error.
         """

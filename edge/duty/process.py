@@ -22,8 +22,6 @@ log = logging.getLogger("edge.duty")
 
 # While a process starts it is asked more often than later, at growing intervals.
 FIRST_QUESTION_AFTER = 0.02
-# How long the word of a program's end may come behind its end, seconds.
-EXIT_PATIENCE = 1.0
 
 
 class NotStartedError(Exception):
@@ -84,8 +82,6 @@ class Program:
         problem = await end(self._guard, self._plan.name, self._plan.stop_timeout)
         if problem:
             raise GuardError(problem)
-        if self._life is not None:  # else its end would be taken for that of the next life
-            await asyncio.wait({self._life.ended}, timeout=EXIT_PATIENCE)
 
     async def tell(self, situation: Situation) -> None:
         before, self._situation = self._situation, situation
@@ -195,6 +191,14 @@ class Supervisor:
             await self.tell(situation)
         else:
             await self.stop()
+
+    async def renew(self, situation: Situation) -> None:
+        """After a withdrawal: the guard ended the active instance, which is no fault of its own."""
+        await self.stop()
+        self._failed_at.clear()
+        self._care.troubles.clear(self._title)
+        await self.tell(situation)
+        self.begin()
 
     async def _run(self) -> None:
         while True:

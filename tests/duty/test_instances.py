@@ -64,14 +64,18 @@ async def test_a_restarted_one_learns_its_role_from_the_environment() -> None:
 
 
 async def test_a_withdrawn_one_comes_back_as_standby() -> None:
-    async with keeping(process=[{**DRIVER, "restart_delay": 0.2}]) as kept:
+    """At once and without a mark against it: it was no fault of its own."""
+    plan = {**DRIVER, "restart_delay": 20.0, "max_restarts": 0}
+    async with keeping(process=[plan]) as kept:
         await kept.hot(7)
         await kept.guard.end("driver", 0.0)
+        await until(lambda: bool(kept.fitness))
         kept.keeper.withdrawn("deadline")
         await kept.reported("failed 7: the guard withdrew the duty (deadline)")
         await until(lambda: kept.guard.running == ["driver"])
         assert kept.guard.spawned[1].env["EDGE_ROLE"] != "hot"
         assert not kept.guard.guarded["driver"]
+        assert kept.fitness[-1] == ""
 
 
 async def test_one_that_is_not_up_ends_the_start() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -49,25 +50,39 @@ def check_each_report(kept: Kept, wrong: list[str]) -> None:
 
 
 async def storm(kept: Kept, dice: random.Random) -> list[int]:
-    """Terms grow as in life; between two requests pass up to some milliseconds."""
+    """Terms grow as in life. Often the next request comes while the last one is being met."""
     stops = []
     for term in range(1, 25):
         kept.keeper.start(term, "storm")
-        await asyncio.sleep(dice.choice((0.0, 0.001, 0.005, 0.02, 0.08)))
+        if dice.random() < 0.5:
+            await until(partial(has_ended, kept, term))
+        else:
+            await asyncio.sleep(dice.choice((0.0, 0.001, 0.02, 0.1)))
         match dice.randrange(8):
             case 0:
                 kept.guard.refused[f"hold {ADDRESSES[1]} eth0"] = "it is somebody else's"
             case 1:
                 kept.guard.refused.clear()
             case 2:
-                await kept.guard.withdraw()
+                kept.guard.addresses.clear()
+                kept.guard.farewells.clear()
                 kept.keeper.withdrawn("deadline")
             case 3:
                 continue  # the next start comes without a stop
         kept.keeper.stop(term, at_once=dice.randrange(4) == 0)
         stops.append(term)
-        await asyncio.sleep(dice.choice((0.0, 0.001, 0.02)))
+        if dice.random() < 0.5:
+            await until(partial(has_stopped, kept, term))
     return stops
+
+
+def has_stopped(kept: Kept, term: int) -> bool:
+    return f"stopped {term}" in kept.reports
+
+
+def has_ended(kept: Kept, term: int) -> bool:
+    """The start of a term, in one way or the other."""
+    return any(f"{word} {term}" in kept.reports for word in ("started", "failed"))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,4 +96,8 @@ async def test_every_report_is_true(seed: int) -> None:
         answered = [each for each in kept.reports if each.startswith("stopped")]
         assert answered == [f"stopped {term}" for term in (*stops, 99)]
         assert wrong == []
+        starts = [each for each in kept.reports if each.startswith("started")]
+        failures = [each for each in kept.reports if each.startswith("failed")]
+        assert len(starts) > 5
+        assert failures
         await until(lambda: sorted(kept.guard.running) == ["cold", "driver"])
