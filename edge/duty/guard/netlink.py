@@ -1,6 +1,6 @@
 """The few lines of rtnetlink that the guard needs: add, remove, list addresses; hear of changes.
 
-A library would cost more memory than the whole guard may use (docs/decisions/0105).
+A library would cost more memory than the whole guard may use (docs/decisions/0104).
 """
 
 import _socket as socket  # without the 0.4 MB of what socket adds
