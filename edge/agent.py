@@ -29,8 +29,6 @@ from edge.core.effects import (
     StopDuty,
 )
 from edge.core.events import (
-    DutyStarted,
-    DutyStopped,
     Event,
     LinkDenied,
     LinkLost,
@@ -38,16 +36,16 @@ from edge.core.events import (
     PeerSeen,
     StrangerSeen,
     Subscribed,
-    SwitchJudged,
     WillSeen,
     Woke,
 )
+from edge.core.lease import acts_until
 from edge.core.model import Kind, Link, Record, RecordId, Role, Saved
 from edge.core.state import State
 from edge.core.step import step
 from edge.errors import OperatorError
 from edge.journal import event_payload, now_text
-from edge.ports import Message, Path
+from edge.ports import Duty, Message, Path
 from edge.recorder import Recorder
 from edge.requests import COMMANDS, Desk, Office
 from edge.twin import NOBODY, must_leave, sign_of, with_sign
@@ -77,6 +75,7 @@ class Tools:
     save: Callable[[Saved], None]
     members: frozenset[str]
     recorder: Recorder
+    duty: Duty
 
 
 class Agent:
@@ -92,6 +91,7 @@ class Agent:
     ) -> None:
         self._state = state
         self._tools = tools
+        self._duty = tools.duty
         self._links = links
         self._request_links = request_links
         self._loop = asyncio.get_running_loop()
@@ -119,6 +119,7 @@ class Agent:
             describe=lambda: tools.board.describe(self._state),
             history=tools.history,
             refused=self._note_refusal,
+            steps=lambda: _steps_payload(self._duty),
         )
         self._desk = Desk(state.me.name, tools.members, tools.topics, office)
 
@@ -255,10 +256,19 @@ class Agent:
         self._tools.recorder.note(now, jitter, event, effects, self._state)
         for effect in effects:
             self._carry_out(effect)
+        self._tell_duty(before)
         is_news = not isinstance(event, Woke) or bool(effects)
         if is_news and _may_show(before, self._state, effects):
             self._tools.board.update(self._state)
             self._note_hot()
+
+    def _tell_duty(self, before: State) -> None:
+        """The guard's deadline is the lease's, and a stall lets it pass (docs/protocol.md, R25)."""
+        state = self._state
+        if state.tenure is not None:
+            self._duty.extend(state.tenure.term, acts_until(state))
+        if (state.role, state.reason) != (before.role, before.reason):
+            self._duty.set_role(state.role, state.term, state.reason)
 
     def _arm_timer(self) -> None:
         if self._timer is not None:
@@ -276,11 +286,11 @@ class Agent:
             case Reconnect(link):
                 self._links[link].give_up("a record did not come back")
             case StartDuty(term):
-                self._inbox.append(DutyStarted(term))
+                self._duty.start(term, self._state.reason)
             case StopDuty(term):
-                self._inbox.append(DutyStopped(term))
-            case AskToSwitch(term):
-                self._inbox.append(SwitchJudged(term, ""))
+                self._duty.stop(term, at_once=not self._state.is_hot)
+            case AskToSwitch(term, to):
+                self._duty.ask_to_switch(term, to)
             case Report():
                 self._report(effect)
             case Answer():
@@ -337,6 +347,7 @@ class Agent:
             *(payload[key] for key in ("event", "from", "to", "term", "reason", "total_ms")),
         )
         if report.duty is not None:
+            payload |= _steps_payload(self._duty)
             self._tools.board.last_switch = payload
         self._tools.board.event(payload)
         self._remember(payload)
@@ -368,6 +379,12 @@ class Agent:
             log.info("refused %s: %s", command, reason)
         payload = {"event": "refused", "command": command, "reason": reason, "at": now_text()}
         self._tools.board.event(payload)
+
+
+def _steps_payload(duty: Duty) -> Payload:
+    """What starting or stopping the duty was made of, for whoever asks where the time went."""
+    steps = [{"step": name, "ms": round(took, 1)} for name, took in duty.take_steps()]
+    return {"steps": steps} if steps else {}
 
 
 def _may_show(before: State, after: State, effects: list[Effect]) -> bool:

@@ -36,6 +36,7 @@ class Identity:
     node: str
     boot: str
     version: str
+    has_duty: bool = False
 
 
 class Board:
@@ -50,6 +51,7 @@ class Board:
         links: Mapping[Link, Path],
         foreign: frozenset[str],
         history: Callable[[], list[Payload]],
+        on_alert: Callable[[str, str | None], None],
     ) -> None:
         self._identity = identity
         self._key = key
@@ -57,6 +59,8 @@ class Board:
         self._links = links
         self._foreign = foreign
         self._history = history
+        self._on_alert = on_alert
+        self._standing: dict[str, str] = {}
         self._sequence = 0
         self._beats = 0
         self._word: Payload = {}
@@ -222,7 +226,7 @@ class Board:
             "priority": state.me.priority,
             "service_level": self._service_level(state),
             "synchronised": state.saved.was_synchronised,
-            "duty": "none",
+            "duty": self._duty_word(state),
             "paused": state.pause.is_on,
             "version": self._identity.version,
             "switch": self.last_switch if state.is_hot else {},
@@ -237,6 +241,15 @@ class Board:
         self._word = {**word, "since": self._since, "seq": self._sequence}
         for link in self._live_links():
             self._publish_word(link)
+
+    def _duty_word(self, state: State) -> str:
+        if not self._identity.has_duty:
+            return "none"
+        if state.tenure is None:
+            return "off"
+        if state.phase is Phase.STOPPING_DUTY:
+            return "stopping"
+        return "starting" if state.phase is Phase.STARTING_DUTY else "on"
 
     def _service_level(self, state: State) -> int:
         level = peers.service_level(state)
@@ -269,10 +282,15 @@ class Board:
         for name in self._foreign:
             role = Role.WITNESS if name in picture.connected else Role.LOST
             self._show(self._topics.node_role(name), role.encode())
-        standing = {**alerts(picture), **self._extra_alerts}
+        self._show_alerts({**alerts(picture), **self._extra_alerts})
+        self._show(self._topics.state, encode(self.describe(state)))
+
+    def _show_alerts(self, standing: dict[str, str]) -> None:
         for name in ALERTS:
             self._show(self._topics.alert(name), standing.get(name, "").encode())
-        self._show(self._topics.state, encode(self.describe(state)))
+            if standing.get(name) != self._standing.get(name):
+                self._on_alert(name, standing.get(name))
+        self._standing = standing
 
     def _show(self, topic: str, payload: bytes) -> None:
         if self._shown.get(topic) == payload:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.core.model import Link
+from edge.core.model import Link, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,31 @@ class Path(Protocol):
 
     def ask_again(self, topic_filter: str, then: Callable[[], None]) -> None:
         """Have what is retained under a subscribed filter handed out again, then call `then`."""
+
+
+class Duty(Protocol):
+    """What being hot means outside. Requests only; what comes of them comes back as events:
+    DutyStarted, DutyStopped, FitnessChanged, SwitchJudged."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether anything happens outside at all."""
+
+    def start(self, term: int, reason: str) -> None: ...
+
+    def stop(self, term: int, *, at_once: bool) -> None:
+        """In order, or `at_once` because the lease is gone."""
+
+    def extend(self, term: int, deadline: float) -> None:
+        """The duty may go on until this instant of the monotonic clock."""
+
+    def ask_to_switch(self, term: int, to: str | None) -> None: ...
+
+    def set_role(self, role: Role, term: int, reason: str) -> None:
+        """For what runs on a node that is not hot."""
+
+    def on_alert(self, name: str, sentence: str | None) -> None:
+        """An alert of the group began, changed, or (None) ended."""
+
+    def take_steps(self) -> list[tuple[str, float]]:
+        """What was done since the last call: each step, and its milliseconds."""

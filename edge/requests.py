@@ -75,6 +75,8 @@ class Office:
     describe: Callable[[], Payload]
     history: Callable[[], list[Payload]]
     refused: Callable[[str, str, str], None]
+    # What the duty did for the last order, step by step; see edge.ports.Duty.
+    steps: Callable[[], Payload]
 
 
 class Desk:
@@ -183,7 +185,7 @@ class Desk:
         state = self._office.state()
         data: Payload = {"term": state.term, "took_ms": round(answer.took * 1000, 1)}
         if asked.request.command in {"switchover", "promote"}:
-            data["hot"] = answer.text
+            data = {**data, "hot": answer.text, **self._office.steps()}
         self._answer(asked, data=data)
 
     def _is_ours(self, broker: str, request: Request) -> bool:

@@ -223,6 +223,8 @@ ALERTS = (
     "bad_messages",
     "broker",
     "disk",
+    "duty",
+    "guard",
     "not_yet",
     "same_name",
 )

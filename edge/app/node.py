@@ -27,12 +27,14 @@ from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.app.connections import Caller, Connections
 from edge.app.console import run_console
+from edge.app.duty import make_duty, stop_limit
 from edge.app.group import make_group
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
 from edge.core.model import Kind, Link, Record, RecordId, Saved
 from edge.core.state import State
 from edge.core.step import start
+from edge.duty.ports import GuardError
 from edge.errors import OperatorError
 from edge.recorder import Recorder
 from edge.settings import Settings
@@ -48,7 +50,7 @@ from edge.wire import (
 
 log = logging.getLogger("edge")
 
-# How long a clean stop may take before the process ends anyway, seconds.
+# How long a clean stop may take besides the duty's end before the process ends anyway, seconds.
 STOP_TIMEOUT = 5.0
 GOOD_BYE_TIMEOUT = 0.5
 # How long a broker of this node's last life may still be ending, seconds.
@@ -124,6 +126,7 @@ class _Node:
         boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
         self._boot = boot
         self._numbers = itertools.count(1)
+        self._duty = make_duty(settings, node, boot, lambda _: None)
         caller = Caller(node, self._secret, self._new_session)
         self._connections = Connections(settings, caller)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
@@ -134,9 +137,24 @@ class _Node:
         self._stop_on_signals(parts, loop)
         broken: asyncio.Future[None] = loop.create_future()
         loop.set_exception_handler(partial(_break, broken))
-        started: asyncio.Future[None] = loop.create_future()
+        await self._open_duty()
+        try:
+            await self._run_tasks(parts, broken)
+        finally:
+            await self._duty.close()
+
+    async def _open_duty(self) -> None:
+        """The guard comes before everything else, and first removes what an earlier life left."""
+        try:
+            await self._duty.open()
+        except GuardError as error:
+            raise OperatorError(f"the duty cannot be guarded: {error}") from error
+
+    async def _run_tasks(self, parts: _Parts, broken: asyncio.Future[None]) -> None:
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
             tasks = [
+                group.create_task(self._duty.run(), name="duty"),
                 group.create_task(self._run_broker(parts, started), name="broker"),
                 group.create_task(self._run_links(parts, started, group), name="links"),
                 group.create_task(self._check_network(parts), name="netcheck"),
@@ -154,9 +172,13 @@ class _Node:
         links: dict[Link, MqttLink] = {}
         request_links: dict[Link, MqttLink] = {}
         history = History(self._path, self._writer.submit)
-        identity = Identity(self._name, self._boot, version("edge-redundancy"))
+        identity = Identity(
+            self._name, self._boot, version("edge-redundancy"), has_duty=self._duty.is_real
+        )
         foreign = frozenset(each.name for each in self._settings.witnesses) - {self._name}
-        board = Board(identity, self._key, self._topics, links, foreign, history.read)
+        board = Board(
+            identity, self._key, self._topics, links, foreign, history.read, self._duty.on_alert
+        )
         members = frozenset(self._settings.members)
         state = self._first_state()
         recorder = make_recorder(state, self._settings.recording, self._path)
@@ -171,8 +193,10 @@ class _Node:
             save=self._save,
             members=frozenset(each.name for each in self._settings.nodes),
             recorder=recorder,
+            duty=self._duty,
         )
         agent = Agent(state, tools, links, request_links)
+        self._duty.attach(agent.tell, agent.alert)
         links.update(self._connections.lease_links(agent, board))
         request_links.update(self._connections.request_links(agent))
         self._link_tasks: list[asyncio.Task[None]] = []
@@ -243,7 +267,8 @@ class _Node:
                 _finish(parts.agent)
                 return
             parts.agent.tell(Ordered(StopOrder(), 0))
-            loop.call_later(STOP_TIMEOUT, _finish, parts.agent)
+            limit = STOP_TIMEOUT + stop_limit(self._settings)
+            loop.call_later(limit, _finish, parts.agent)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)

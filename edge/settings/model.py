@@ -212,8 +212,6 @@ def _endpoint(text: str, default_port: int) -> tuple[str, int]:
 
 
 def _not_yet(settings: Settings) -> Iterable[str]:
-    if not settings.duty.is_empty:
-        yield "[[duty...]]: this version does not run duties yet; nothing is started or stopped"
     if settings.database is not None:
         yield "[database]: this version does not copy a database yet; keep your own copy"
     if settings.broker.websocket_port is not None:

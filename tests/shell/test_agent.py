@@ -12,6 +12,7 @@ from edge.agent import Agent, Tools
 from edge.board import Board, Identity
 from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved
 from edge.core.step import start
+from edge.duty.idle import IdleDuty
 from edge.errors import OperatorError
 from edge.ports import Message
 from edge.recorder import Recorder, Snapshot
@@ -76,10 +77,12 @@ class Node:
         self.disk_is_full = False
         self.saved: list[Saved] = []
         self.recordings: list[Snapshot] = []
+        self.alerted: list[tuple[str, str | None]] = []
+        self.duty = IdleDuty()
         now = asyncio.get_running_loop().time()
         state = start("white", GROUP, "config", Saved(), now, 0.0)
         identity = Identity("white", "1abc", "1.0")
-        board = Board(identity, KEY, TOPICS, self.paths, frozenset({"router"}), list)
+        board = Board(identity, KEY, TOPICS, self.paths, frozenset({"router"}), list, self._alerted)
         tools = Tools(
             boot="1abc",
             key=KEY,
@@ -91,8 +94,10 @@ class Node:
             save=self._save,
             members=frozenset({"white", "black"}),
             recorder=Recorder(state, 1000, self.recordings.append),
+            duty=self.duty,
         )
         self.agent = Agent(state, tools, self.paths, self.requests)
+        self.duty.attach(self.agent.tell)
 
     def connect(self) -> None:
         self.agent.begin()
@@ -107,6 +112,9 @@ class Node:
         """No callback of a forgotten agent may act on."""
         if not self.agent.left.done():
             self.agent.left.set_result(None)
+
+    def _alerted(self, name: str, sentence: str | None) -> None:
+        self.alerted.append((name, sentence))
 
     def _save(self, saved: Saved) -> None:
         if self.disk_is_full:

@@ -64,6 +64,7 @@ class Counter:
             describe=lambda: {"hot": "white"},
             history=lambda: [{"term": 1}],
             refused=lambda *refusal: self.refusals.append(refusal),
+            steps=lambda: {"steps": [{"step": "stop nodered", "ms": 12.5}]},
         )
         self.desk = Desk(state.me.name, NODES, TOPICS, office)
         self.path.show = lambda message: self.desk.take(self.path, message)
@@ -136,7 +137,12 @@ def test_the_answer_of_the_core_is_the_response() -> None:
     response = orjson.loads(desk.path.published[-1].payload)
     assert response == {
         "status": "ok",
-        "data": {"hot": "black", "term": 1, "took_ms": 42.1},
+        "data": {
+            "hot": "black",
+            "term": 1,
+            "took_ms": 42.1,
+            "steps": [{"step": "stop nodered", "ms": 12.5}],
+        },
         "transaction": 7,
     }
 
