@@ -105,11 +105,19 @@ class Campaign:
 
     def conclude(self) -> list[Finding]:
         """Judge, and write the page and the drawing."""
-        history = self.history()
+        history, out = self.history(), self.wanted.out
         found = judge(history)
+        (out / "report.md").write_text(page(self._title(), history, figures(history), found))
+        (out / "timeline.svg").write_text(draw(history, found, self._broker_spans()))
+        (out / "history.jsonl").write_text("".join(told(history)))
+        violations = [each for each in found if not each.excuse]
+        if violations:
+            self.keep_recordings()
+        return violations
+
+    def _title(self) -> Title:
         wanted = self.wanted
-        seconds = time.monotonic() - self.begun_at
-        title = Title(
+        return Title(
             seed=wanted.seed,
             commit=commit(),
             minutes=wanted.minutes,
@@ -118,17 +126,9 @@ class Campaign:
             witness=wanted.witness if wanted.policy not in WITHOUT_WITNESS else "none",
             profile=wanted.profile,
             episodes=self.played,
-            seconds=seconds,
+            seconds=time.monotonic() - self.begun_at,
             begun_at=self.begun_at,
         )
-        (wanted.out / "report.md").write_text(page(title, history, figures(history), found))
-        drawing = draw(history, found, self._broker_spans())
-        (wanted.out / "timeline.svg").write_text(drawing)
-        (wanted.out / "history.jsonl").write_text("".join(told(history)))
-        violations = [each for each in found if not each.excuse]
-        if violations:
-            self.keep_recordings()
-        return violations
 
     def keep_recordings(self) -> None:
         """Let each node write what its core was told lately (SIGUSR1), and keep it."""
@@ -193,9 +193,9 @@ def _work_folder(out: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            for path in folder.iterdir():
-                if path.is_file() and path.name != "secret":
-                    shutil.copy(path, out)
+            files = [each for each in folder.iterdir() if each.is_file() and each.name != "secret"]
+            for path in files:
+                shutil.copy(path, out)
     (out / "work").rmdir()
 
 
