@@ -24,7 +24,7 @@ from edge.core.events import (
     WillSeen,
     Woke,
 )
-from edge.core.model import Group, Link, Pause, Saved
+from edge.core.model import Group, Link, Saved
 from edge.core.state import State
 from edge.core.step import start, step
 from edge.sim.explore_values import Owner, Ranks, aged, canonical, counters, renumbered
@@ -42,8 +42,8 @@ EVENTS: dict[str, Callable[..., Event]] = {
     "up": LinkUp,
     "subscribed": Subscribed,
     "lost": LinkLost,
-    "beat": lambda link, node, session, boot, pause: HeartbeatSeen(
-        link, node, session, boot, 0, SAME_FILE, pause
+    "beat": lambda link, node, session, boot, pause, term: HeartbeatSeen(
+        link, node, session, boot, 0, SAME_FILE, pause, term=term
     ),
     "woke": lambda _: Woke(),
     "checked": lambda _: NetworkChecked(is_reachable=True),
@@ -217,9 +217,6 @@ class Minds:
 
     def _broker(self, link: Link) -> int:
         return self.group.brokers.index(link.broker)
-
-    def pause(self, number: int) -> Pause:
-        return self.state(number).saved.pause
 
     def known(self, kind: str, number: int) -> frozenset[tuple[Owner, int]]:
         """The records that a mind or a message knows of."""

@@ -168,8 +168,8 @@ def _beat(draft: Draft, node: int, broker: int) -> None:
         return
     table, name = draft.table, draft.game.names[node]
     session = draft.session(node, broker, draft.connection(node, broker))
-    boot, pause = str(table.traits[draft.minds[node]].boot), table.pause(draft.minds[node])
-    beat = table.message("beat", name, session, boot, pause)
+    boot, saved = str(table.traits[draft.minds[node]].boot), draft.saved(node)
+    beat = table.message("beat", name, session, boot, saved.pause, saved.term)
     for other, number in subscribers:
         is_current = draft.connection(other, broker) == number
         if is_current and draft.is_awake(other) and _passes(draft, other, broker, DOWN):

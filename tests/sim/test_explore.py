@@ -1,6 +1,7 @@
 """The exhaustive exploration: it finds nothing in the core, it finds broken cores, and what it
 takes for one world decides as one."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from edge.sim.explore import Limits, Result, explore, summary
 from edge.sim.explore_draft import Draft
 from edge.sim.explore_game import Bounds
 from edge.sim.explore_moves import moves, settle
-from edge.sim.explore_scenes import CLOCKS, GROUPS, Scene, begin
+from edge.sim.explore_scenes import GROUPS, Scene, begin
 
 judge = register.judge
 publish = lease.publish
@@ -38,7 +39,7 @@ def look(bounds: Bounds, ticks: int, *, group: str = "three", **scene: Any) -> R
     return explore(Scene(group, bounds=bounds, **{"clocks": "slow", **scene}), Limits(ticks))
 
 
-@pytest.mark.parametrize("clocks", CLOCKS)
+@pytest.mark.parametrize("clocks", ["even", "slow"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_without_faults_all_is_seen_and_nothing_found(group: str, clocks: str) -> None:
     result = look(QUIET, 40, group=group, clocks=clocks)
@@ -113,6 +114,46 @@ def test_a_minority_that_decides_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert_found(look(CUT, 6))
 
 
+def test_a_lease_counted_from_later_than_the_sending_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def later(view: View) -> View:
+        if view.outstanding is None:
+            return view
+        sent_at = view.outstanding.sent_at + 0.3
+        return replace(view, outstanding=replace(view.outstanding, sent_at=sent_at))
+
+    def publish_later(state: State, view: View, kind: Kind, **more: Any) -> lease.Step:
+        state, effects = publish(state, view, kind, **more)
+        views = [later(each) if each.link == view.link else each for each in state.views]
+        return replace(state, views=tuple(views)), effects
+
+    monkeypatch.setattr(lease, "publish", publish_later)
+    assert_found(look(Bounds(postponements=0, cuts=1, cuts_links=False), 6))
+
+
+# What it found
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a reference may answer up to a heartbeat after the last record"
+)
+def test_one_cable_of_two_brokers() -> None:
+    """Policy availability: who is cut off stops before the other one begins."""
+    result = look(Bounds(postponements=0, cuts=1, cuts_links=False), 7, group="two")
+    assert result.problem == "", result.story
+
+
+def test_a_reference_that_counts_for_a_heartbeat_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same cable, where an answer is believed no longer than the lease less a heartbeat."""
+    two = GROUPS["two"]
+    timing = dataclasses.replace(two.timing, reference_timeout=0.8)
+    monkeypatch.setitem(GROUPS, "two", dataclasses.replace(two, timing=timing))
+    result = look(Bounds(postponements=0, cuts=1, cuts_links=False), 7, group="two")
+    assert result.problem == "", result.story
+    assert result.ticks == 7
+
+
 # What counts as one world
 
 
@@ -161,7 +202,7 @@ def test_what_is_left_out_decides_nothing(
 ) -> None:
     """The same random runs, once with and once without one of the simplifications."""
     scene = Scene(group, "slow", bounds=ALL)
-    simple = [walk(scene, seed, 200) for seed in range(2)]
+    simple = [walk(scene, seed, 150) for seed in range(2)]
     monkeypatch.setattr(module, name, instead)
-    assert [walk(scene, seed, 200) for seed in range(2)] == simple
+    assert [walk(scene, seed, 150) for seed in range(2)] == simple
     assert len({hot for run in simple for hot, _ in run}) > 1, "nothing happened in these runs"
