@@ -1,6 +1,7 @@
 """`edge sim`: random worlds in virtual time; a broken promise is shown, and how to repeat it."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +97,8 @@ def run_all(request: Request) -> int:
     """Every seed; a violation is shown when it is found, the sum at the end. 0 if all held."""
     tally, began = Tally(), time.monotonic()
     shown_at = began
+    # However this is ended: no process of it may be left, and what was done is said.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes = run_seeds(request.seeds, request.wishes, request.jobs)
     try:
         for outcome in outcomes:
