@@ -205,7 +205,8 @@ class _Node:
     def _first_state(self) -> State:
         group, config = make_group(self._settings), self._settings.config_hash()
         now = asyncio.get_running_loop().time()
-        return start(self._name, group, config, self._saved, now, 0.0)
+        asks = any(each.may_switch for each in self._settings.duty.hook)
+        return start(self._name, group, config, self._saved, now, 0.0, asks_before_switch=asks)
 
     def _new_session(self) -> str:
         return f"{self._boot}-{next(self._numbers)}"

@@ -1,0 +1,199 @@
+"""What being hot means outside: an address, a process and hooks follow the role, and never two
+nodes do the duty at one time, whatever is killed or frozen."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lan.conftest import MakeGroup
+from tests.lan.deadline import wait_until
+from tests.lan.group import OUTSIDER, Group
+from tests.lan.groupfile import GroupFile
+from tests.lan.harness import Host
+
+pytestmark = pytest.mark.lan
+
+DUTY = """
+[[duty.address]]
+address = "{address}/24"
+interface = "eth0"
+
+[[duty.process]]
+name = "pump"
+command = ["{python}", "-c", "import time; time.sleep(3600)", "duty-pump"]
+
+[[duty.hook]]
+on_hot = ["/bin/sh", "-c", "echo $EDGE_TERM $EDGE_ROLE >> {folder}/$EDGE_NODE.hook"]
+on_standby = ["/bin/sh", "-c", "echo $EDGE_TERM $EDGE_ROLE >> {folder}/$EDGE_NODE.hook"]
+may_switch = ["/bin/sh", "-c", "test ! -e {folder}/veto || {{ echo the tank is filling; exit 1; }}"]
+"""
+
+
+@pytest.fixture
+def group(make_group: MakeGroup, tmp_path: Path) -> Group:
+    group = make_group(GroupFile(anonymous="operate"))
+    network = group.lan.hosts["white"].address.rsplit(".", 1)[0]
+    group.file.more = DUTY.format(
+        address=f"{network}.200", python="/usr/bin/python3", folder=tmp_path
+    )
+    return group
+
+
+def address_of(group: Group) -> str:
+    return group.lan.hosts["white"].address.rsplit(".", 1)[0] + ".200"
+
+
+def holds_address(group: Group, node: str) -> bool:
+    return address_of(group) in group.lan.hosts[node].namespace.ip("-4", "address", "show")
+
+
+def pumps(host: Host) -> list[int]:
+    """The processes of the duty on that machine."""
+    found = []
+    for pid in host.namespace.pids():
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"duty-pump" in line:
+            found.append(pid)
+    return found
+
+
+def does_duty(group: Group, node: str) -> bool:
+    return holds_address(group, node) and len(pumps(group.lan.hosts[node])) == 1
+
+
+def does_nothing(group: Group, node: str) -> bool:
+    return not holds_address(group, node) and not pumps(group.lan.hosts[node])
+
+
+def start(group: Group) -> None:
+    group.start_redundant("white")
+    group.wait_for(lambda: does_duty(group, "white"), "white does the duty")
+    assert does_nothing(group, "black")
+    assert group.own_state("white")["duty"] == "on"
+    assert group.own_state("black")["duty"] == "off"
+
+
+def guard_of(group: Group, node: str) -> int:
+    """The guard's process id: the agent's child that runs nothing but the guard."""
+    pattern = re.compile(rb"edge\.duty\.guard\.main")
+    for pid in group.lan.hosts[node].namespace.pids():
+        if pattern.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+            return pid
+    raise AssertionError(f"no guard runs on {node}")
+
+
+def taken_over(group: Group) -> Callable[[], bool]:
+    return lambda: does_duty(group, "black") and does_nothing(group, "white")
+
+
+def hook_lines(tmp_path: Path, node: str) -> list[str]:
+    path = tmp_path / f"{node}.hook"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_the_duty_follows_a_planned_switchover(group: Group, tmp_path: Path) -> None:
+    start(group)
+    terms = [line.split()[0] for line in hook_lines(tmp_path, "white") if line.endswith("hot")]
+    assert group.publish("black", "request/switchover", '{"transaction":"1"}') == 0
+    group.wait_for(taken_over(group), "black does the duty")
+    (response,) = group.messages("black", "response/switchover")
+    assert response["status"] == "ok"
+    steps = [each["step"] for each in response["data"]["steps"]]  # type: ignore[index]
+    assert steps.index("stop pump") < steps.index(f"drop {address_of(group)}/24")
+    assert int(hook_lines(tmp_path, "black")[-1].split()[0]) > int(terms[-1])
+    assert hook_lines(tmp_path, "white")[-1].endswith("standby")
+
+
+def test_a_veto_refuses_a_planned_switchover(group: Group, tmp_path: Path) -> None:
+    start(group)
+    (tmp_path / "veto").touch()
+    assert group.publish("black", "request/switchover", '{"transaction":"1"}') == 0
+    group.wait_for(lambda: group.messages("black", "response/switchover"), "an answer")
+    (response,) = group.messages("black", "response/switchover")
+    assert (response["code"], response["error"]) == ("vetoed", "the tank is filling")
+    group.assert_undisturbed("white")
+    assert does_duty(group, "white")
+
+
+def test_a_killed_agent_leaves_nothing_behind(group: Group) -> None:
+    start(group)
+    group.kill("white")
+    group.wait_for(taken_over(group), "black does the duty, white nothing")
+
+
+def test_a_frozen_agent_does_no_duty(group: Group) -> None:
+    start(group)
+    group.freeze("white", whole_machine=False)
+    group.wait_for(taken_over(group), "black does the duty, white nothing")
+    group.thaw("white")
+    group.wait_redundant("black", "white")
+    assert does_nothing(group, "white")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_lost_guard_ends_the_duty_and_the_role(group: Group, how: signal.Signals) -> None:
+    start(group)
+    os.kill(guard_of(group, "white"), how)
+    group.wait_for(taken_over(group), "black does the duty, white nothing")
+    group.wait_redundant("black", "white")
+    assert guard_of(group, "white") != 0
+
+
+def test_agent_and_guard_killed_together_leave_nothing_for_long(group: Group) -> None:
+    """Processes die with their parent; the kernel lets the address go."""
+    start(group)
+    guard = guard_of(group, "white")
+    os.kill(guard, signal.SIGSTOP)
+    group.kill("white")
+    os.kill(guard, signal.SIGKILL)
+    group.wait_for(taken_over(group), "black does the duty, white nothing")
+
+
+def test_an_isolated_hot_node_ends_its_duty_before_the_other_begins(group: Group) -> None:
+    start(group)
+    group.lan.unplug("white")
+    seen = []
+
+    def over() -> bool:
+        white, black = not does_nothing(group, "white"), not does_nothing(group, "black")
+        seen.append((white, black))
+        return black and not white
+
+    wait_until(over, "black does the duty, white nothing", 20, group.explain)
+    assert (True, True) not in seen
+    group.lan.plug("white")
+    group.wait_redundant("black", "white")
+
+
+def test_a_process_that_keeps_ending_moves_the_duty(group: Group) -> None:
+    start(group)
+    deadline = time.monotonic() + 60
+    while not taken_over(group)() and time.monotonic() < deadline:
+        for pid in pumps(group.lan.hosts["white"]):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    group.wait_for(taken_over(group), "black does the duty")
+    assert group.role("white") in {"crashed", "standby"}
+
+
+def test_the_address_answers_from_outside(group: Group) -> None:
+    start(group)
+    ping = ["ping", "-c", "1", "-W", "1", address_of(group)]
+    assert group.lan.hosts[OUTSIDER].open_process(*ping).wait(20) == 0
+    group.kill("white")
+    group.wait_for(taken_over(group), "black does the duty")
+    assert group.lan.hosts[OUTSIDER].open_process(*ping).wait(20) == 0
+
+
+def test_a_clean_stop_ends_the_duty(group: Group) -> None:
+    start(group)
+    assert group.stop("white") == 0
+    group.wait_for(taken_over(group), "black does the duty")
