@@ -75,6 +75,12 @@ class Timing:
         return self.lease / 2
 
     @property
+    def reference_lasts(self) -> float:
+        """How long an answer of a reference is believed. It may come up to a heartbeat after the
+        last record that the other node heard: who is alone must be off before the other begins."""
+        return min(self.reference_timeout, self.lease - self.heartbeat)
+
+    @property
     def deaf_after(self) -> float:
         """A session that brought nothing for so long, not even our own heartbeat, is deaf."""
         return self.presence_interval + self.lease / 4

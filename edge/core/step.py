@@ -292,7 +292,7 @@ def _network_checked(state: State, event: NetworkChecked) -> State:
     if not event.is_reachable:
         return state
     since = state.now if state.reference_until <= state.now else state.reference_since
-    until = state.now + state.group.timing.reference_timeout
+    until = state.now + state.group.timing.reference_lasts
     return replace(state, reference_until=until, reference_since=since)
 
 

@@ -149,6 +149,19 @@ def _availability_stops_within_the_lease(settings: "Settings") -> Refusal | None
     )
 
 
+def _availability_asks_often_enough(settings: "Settings") -> Refusal | None:
+    """An answer is believed for lease - heartbeat; the next one must come before that."""
+    lasts = settings.timing.lease - settings.timing.heartbeat
+    if settings.policy is not Policy.AVAILABILITY or settings.netcheck.interval < lasts / 2:
+        return None
+    return Refusal(
+        ("netcheck", "interval"),
+        settings.netcheck.interval,
+        f'is too long for policy "availability", where an answer is believed for {lasts:g} s; '
+        f"write {lasts / 3:.2g}, or leave it out",
+    )
+
+
 def _references_are_outside_the_group(settings: "Settings") -> Refusal | None:
     if settings.policy is not Policy.AVAILABILITY:
         return None
@@ -214,6 +227,7 @@ LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _netcheck_interval_is_shorter,
     _availability_has_a_reference,
     _availability_stops_within_the_lease,
+    _availability_asks_often_enough,
     _references_are_outside_the_group,
     _user_names_are_free,
     _mosquitto_knows_the_hashes,
