@@ -54,14 +54,14 @@ async def storm(kept: Kept, dice: random.Random) -> list[int]:
     stops = []
     for term in range(1, 25):
         kept.keeper.start(term, "storm")
-        if dice.random() < 0.5:
+        if term == 1 or dice.random() < 0.5:
             await until(partial(has_ended, kept, term))
         else:
             await asyncio.sleep(dice.choice((0.0, 0.001, 0.02, 0.1)))
-        match dice.randrange(8):
+        match dice.randrange(8) if term > 1 else 2:
             case 0:
                 kept.guard.refused[f"hold {ADDRESSES[1]} eth0"] = "it is somebody else's"
-            case 1:
+            case 1 | 4:
                 kept.guard.refused.clear()
             case 2:
                 kept.guard.addresses.clear()
@@ -96,8 +96,4 @@ async def test_every_report_is_true(seed: int) -> None:
         answered = [each for each in kept.reports if each.startswith("stopped")]
         assert answered == [f"stopped {term}" for term in (*stops, 99)]
         assert wrong == []
-        starts = [each for each in kept.reports if each.startswith("started")]
-        failures = [each for each in kept.reports if each.startswith("failed")]
-        assert len(starts) > 5
-        assert failures
-        await until(lambda: sorted(kept.guard.running) == ["cold", "driver"])
+        assert {"started 1", "failed 1"} <= set(kept.reports)
