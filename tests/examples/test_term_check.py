@@ -16,7 +16,7 @@ from tests.shell.raw_broker import until
 
 PLACES = sorted((str(each) for each in Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 INSERT = (
-    "INSERT INTO output VALUES ('pump', {value}) ON CONFLICT (name) DO UPDATE SET value = {value}"
+    "INSERT INTO output VALUES ('{name}', {value}) ON CONFLICT (name) DO UPDATE SET value = {value}"
 )
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
@@ -95,7 +95,7 @@ def database(server: Database) -> Database:
 
 
 def insert(database: Database, value: int, term: int | str | None) -> str:
-    return database.run(INSERT.format(value=value), term)
+    return database.run(INSERT.format(name="pump", value=value), term)
 
 
 def test_a_lower_term_changes_nothing(database: Database) -> None:
@@ -138,30 +138,48 @@ def test_reading_needs_no_term(database: Database) -> None:
 
 def test_what_is_rolled_back_was_never_seen(database: Database) -> None:
     insert(database, 1, 7)
-    database.run(f"BEGIN; {INSERT.format(value=2)}; ROLLBACK", 8)
+    database.run(f"BEGIN; {INSERT.format(name='pump', value=2)}; ROLLBACK", 8)
     assert insert(database, 3, 7) == ""
 
 
+def written(name: str, value: int) -> str:
+    return f"BEGIN; {INSERT.format(name=name, value=value)}; \\echo written"
+
+
 async def test_a_new_term_waits_for_an_open_transaction_of_the_old_one(database: Database) -> None:
-    """And an old one that writes only afterwards is refused."""
+    """Each in a row of its own: it is the term that they wait for."""
     assert insert(database, 1, 7) == ""
-    old = await _session(database, 7)
-    await _tell(old, f"BEGIN; {INSERT.format(value=2)}; \\echo written")
-    new = await _session(database, 8)
-    await _tell(new, f"{INSERT.format(value=3)}; \\echo written", awaits=False)
+    old, new = await _session(database, 7), await _session(database, 8)
+    await _tell(old, written("old", 2))
+    await _tell(new, written("new", 3), awaits=False)
     await until(lambda: database.run(WAITING) == "1")
-    late = await _session(database, 7)
-    await _tell(late, "BEGIN; \\echo begun")
     await _tell(old, "COMMIT; \\echo committed")
     assert await _line(new) == "written"
-    assert late.stdin is not None
-    late.stdin.write(f"{INSERT.format(value=4)};\n".encode())
-    late.stdin.close()
-    assert late.stdout is not None
-    async with asyncio.timeout(DEADLINE):
-        assert b"term 7 is over" in await late.stdout.read()
-    assert database.value() == "3"
-    for each in (old, new, late):
+    await _tell(new, "COMMIT; \\echo committed")
+    assert "EDGE1" in insert(database, 4, 7)
+    for each in (old, new):
+        await _end(each)
+
+
+async def test_the_old_term_waits_for_the_new_ones_first_transaction(database: Database) -> None:
+    assert insert(database, 1, 7) == ""
+    old, new = await _session(database, 7), await _session(database, 8)
+    await _tell(new, written("new", 3))
+    await _tell(old, written("old", 2), awaits=False)
+    await until(lambda: database.run(WAITING) == "1")
+    await _tell(new, "COMMIT; \\echo committed")
+    assert "term 7 is over" in await _line(old)
+    assert database.run("SELECT count(*) FROM output WHERE name = 'old'") == "0"
+    for each in (old, new):
+        await _end(each)
+
+
+async def test_writers_of_one_term_do_not_wait_for_each_other(database: Database) -> None:
+    assert insert(database, 1, 7) == ""
+    one, other = await _session(database, 7), await _session(database, 7)
+    await _tell(one, written("one", 2))
+    await _tell(other, written("other", 3))
+    for each in (one, other):
         await _end(each)
 
 
