@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 
 from edge.duty.guard import packets
 from edge.duty.guard.netlink import parse
-from tests.duty.stage import Agent, Machine
+from tests.duty.stage import Agent, Machine, is_gone
 from tests.lan.deadline import SCALE, holds_for, wait_until
 
 ADDRESSES = ["10.9.0.50/24", "10.9.0.51/32", "fd00:9::50/64", "fd00:9::51/128"]
@@ -232,6 +233,35 @@ def test_both_dead_or_frozen_the_kernel_removes_the_addresses(
         agent.hold(address)
     stop_both(agent, number)
     wait_until(lambda: not white.addresses() & set(ADDRESSES), "all gone", timeout=10)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.04, 0.06])
+@pytest.mark.parametrize("fault", ["agent killed", "agent frozen", "guard killed", "both killed"])
+def test_fault_in_the_middle_of_a_promotion(machines: Machines, fault: str, moment: float) -> None:
+    """Probing takes 40 ms, so the moments fall before, into and after it."""
+    white, *_ = machines
+    agent = hot(white, addresses=[(each, "lan") for each in ADDRESSES])
+    for address in ADDRESSES:
+        agent.send("hold_address", address=address, interface="lan")
+    time.sleep(moment)
+    match fault:
+        case "agent killed":
+            agent.signal(signal.SIGKILL)
+        case "agent frozen":
+            agent.signal(signal.SIGSTOP)
+        case "guard killed":
+            os.kill(agent.guard, signal.SIGKILL)
+            agent.wait(lambda news: "lost" in news, "lost")
+        case "both killed":
+            stop_both(agent, signal.SIGKILL)
+    if fault in {"agent killed", "guard killed"}:
+        wait_until(lambda: is_gone(agent.guard), "the guard is gone")
+        assert not white.addresses() & set(ADDRESSES)
+        return
+    lease_over_at = time.monotonic() + 1.0  # until then the guard may go on
+    wait_until(lambda: time.monotonic() > lease_over_at, "the lease is over")
+    wait_until(lambda: not white.addresses() & set(ADDRESSES), "all gone", timeout=10)
+    holds_for(0.5, lambda: not white.addresses() & set(ADDRESSES), "none comes back")
 
 
 def test_open_connection_is_reset_by_the_new_holder(machines: Machines) -> None:

@@ -40,6 +40,7 @@ import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if os.fork() == 0:
     os.setsid()
+    time.sleep(1000)
 {FOREVER}
 """
 CLOSED = (

@@ -85,6 +85,7 @@ class Processes:
         self._held: dict[str, Process] = {}
         self._reports: dict[str, Reports] = {}
         self._timer: Timer | None = None
+        self._may_have_strays = False
 
     def get(self, name: str) -> Process | None:
         return self._held.get(name)
@@ -101,6 +102,7 @@ class Processes:
         process.trouble = started.trouble
         if not process.keeps_stdin:
             self._close_stdin(process)
+        self._may_have_strays |= process.cgroup is None
         self._held[process.name] = process
         self._reports[process.name] = reports
         name = process.name
@@ -145,8 +147,11 @@ class Processes:
     def kill_strays(self) -> bool:
         """Those who got away without a trace of whose they are: no mark, no control group.
 
-        False if there are none.
+        False if there are none. Nobody gets out of a control group, so with them nobody is sought.
         """
+        self._look()  # those who are due do not wait for the search
+        if not self._may_have_strays:
+            return False
         strays = self._members().get(STRAY, [])
         for pid in strays:
             _send(pid, signal.SIGKILL)
