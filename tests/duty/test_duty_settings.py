@@ -1,15 +1,17 @@
 """`[duty]` in the group file: defaults, and one line for each mistake."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from edge.errors import SettingsError
 from edge.settings import Settings
-from edge.settings.duty import RunOn
+from edge.settings.duty import DutyHook, DutyProcess, Health, RunOn
 from edge.settings.file import load_settings
 from tests.shell.conftest import BASE
 
+CONFIG = Path(__file__).parents[2] / "config"
 PROCESS = '[[duty.process]]\nname = "a"\ncommand = ["c"]\n'
 
 
@@ -37,6 +39,20 @@ def test_the_topics_of_health_checks_are_named_once(tmp_path: Path) -> None:
     health = 'health = { topic = "plant/clock" }\n'
     text = BASE + PROCESS + health + PROCESS.replace('"a"', '"b"') + health
     assert load(tmp_path, text).duty.health_topics == ("plant/clock",)
+
+
+def test_the_reference_shows_the_defaults_of_processes_and_hooks() -> None:
+    given = tomllib.loads((CONFIG / "reference.toml").read_text())["duty"]
+    process, hook = given["process"][0], given["hook"][0]
+    defaults = DutyProcess(name="a", command=("c",)).model_dump(mode="json")
+    own = {"name", "command", "directory", "user", "environment", "health"}
+    assert {key: process[key] for key in process if key not in own} == {
+        key: defaults[key] for key in process if key not in own
+    }
+    health = Health(tcp="h:1").model_dump()
+    assert {**health, **process["health"]} == {**health, "http": process["health"]["http"]}
+    defaults = DutyHook(on_hot=("c",)).model_dump()
+    assert (hook["timeout"], hook["required"]) == (defaults["timeout"], defaults["required"])
 
 
 @pytest.mark.parametrize("key", ["TERM", "ROLE", "REASON", "ALERT", "TARGET"])
