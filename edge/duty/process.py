@@ -231,7 +231,7 @@ class Supervisor:
             await self._body.finish()
             self._may_be_left = False
         except GuardError as error:
-            log.warning("%s %s", self._title, error)
+            log.debug("%s %s", self._title, error)  # the next start or stop says so again
 
     def _note_failure(self) -> float:
         """How long to wait. Too many failures within the window make the node unfit."""

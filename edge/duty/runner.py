@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import defaultdict
 from dataclasses import dataclass
 
 from edge.duty.lives import Lives
@@ -19,14 +20,19 @@ class Outcome:
 
 
 class Runner:
-    """For hooks, health checks and systemctl. A name runs once at a time."""
+    """For hooks, health checks and systemctl. A name runs once at a time, the next one waits."""
 
     def __init__(self, guard: GuardHandle, lives: Lives) -> None:
         self._guard = guard
         self._lives = lives
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, spawn: Spawn, limit: float) -> Outcome:
         """What it forked ends with it: a hook is no way to start what shall stay."""
+        async with self._turns[spawn.name]:
+            return await self._run(spawn, limit)
+
+    async def _run(self, spawn: Spawn, limit: float) -> Outcome:
         life = self._lives.begin(spawn.name)
         try:
             async with asyncio.timeout(limit):

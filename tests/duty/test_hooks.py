@@ -1,5 +1,6 @@
 """Hooks: when they run, with what, who may say no, and what becomes of those that misbehave."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -134,6 +135,13 @@ async def test_an_objection_and_its_reason(command: list[str], reason: str) -> N
     hooks = [{"may_switch": ["true"]}, {"may_switch": command, "timeout": limit}]
     async with keeping(hook=hooks) as kept:
         assert await kept.keeper.may_switch("black") == reason
+
+
+async def test_two_who_ask_at_once_are_both_answered(notes: Path) -> None:
+    async with keeping(hook=[{"may_switch": note(notes, "may")}]) as kept:
+        both = await asyncio.gather(kept.keeper.may_switch("a"), kept.keeper.may_switch("b"))
+        assert list(both) == ["", ""]
+    assert [each.rpartition(" ")[2] for each in lines(notes)] == ["target=a", "target=b"]
 
 
 async def test_alerts_are_told_one_after_the_other(notes: Path) -> None:
