@@ -5,6 +5,7 @@ They look at true time and at what a guard would let act, not at what a node bel
 
 from typing import TYPE_CHECKING
 
+from edge.core import lease
 from edge.core.model import Policy
 from edge.core.state import State, Tenure
 from edge.sim.host import Host
@@ -78,8 +79,9 @@ def _hot_word(host: Host, now: float) -> str:
 class TermsGrow(Check):
     """2. The terms of successive hot nodes grow.
 
-    The documented exception: a register that knew the last term has lost its memory since. And
-    with policy availability, who becomes hot on the other side of a cut may not know the term.
+    The documented exceptions: a register that knew the last term has lost its memory since. And
+    with policy availability, who becomes hot alone, on its own register, may not know the term of
+    somebody who was hot alone on the other one.
     """
 
     def __init__(self, world: "World") -> None:
@@ -89,7 +91,8 @@ class TermsGrow(Check):
         self._forgotten = -1
 
     def began(self, host: Host, tenure: Tenure) -> None:
-        if tenure.term <= self._last and self._last > self._forgotten and not self._were_apart():
+        is_excused = self._last <= self._forgotten or self._were_apart() or self._is_alone(host)
+        if tenure.term <= self._last and not is_excused:
             raise ViolationError(
                 f"TermsGrow: {host.name} became hot with term {tenure.term} after {self._last}"
             )
@@ -97,6 +100,11 @@ class TermsGrow(Check):
 
     def forgot(self, term: int) -> None:
         self._forgotten = max(self._forgotten, term)
+
+    def _is_alone(self, host: Host) -> bool:
+        state = host.state
+        may_be = self.world.plan.group.policy is Policy.AVAILABILITY
+        return may_be and state is not None and lease.majority_until(state) <= state.now
 
     def _were_apart(self) -> bool:
         reach = self.world.reach
