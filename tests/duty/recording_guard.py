@@ -75,9 +75,7 @@ class RecordingGuard:
         if child is None:
             return
         self._signal(child, signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await child.wait()
+        await asyncio.wait({self._tasks[name]}, timeout=grace)
         self._signal(child, signal.SIGKILL)
         await self._tasks[name]
 
