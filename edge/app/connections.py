@@ -61,6 +61,24 @@ class Connections:
             for link, endpoint in self._endpoints()
         }
 
+    def health_link(
+        self, topics: tuple[str, ...], received: Callable[[Message], None]
+    ) -> MqttLink | None:
+        """The application's topics whose change shows that a process works, on our own broker."""
+        if not topics:
+            return None
+        handlers = Handlers(
+            _ignore, _ignore, _ignore, _ignore, lambda _, message: received(message)
+        )
+        options = LinkOptions(
+            purpose="health",
+            filters=(topics,),
+            keepalive=self._settings.timing.keepalive,
+            silence_timeout=inf,
+        )
+        own = next(each for each in self._endpoints() if each[0].broker == self._caller.name)
+        return self._make_link(*own, options, handlers, _ignore)
+
     def _make_link(
         self,
         link: Link,

@@ -1,9 +1,13 @@
 """Which duty a node has, and for how long it may take to end."""
 
+import asyncio
+import hashlib
+
 from edge.duty.handle import GuardSettings
 from edge.duty.health import ChangedAt
 from edge.duty.idle import IdleDuty
 from edge.duty.service import GuardedDuty
+from edge.ports import Message
 from edge.settings import Settings
 from edge.settings.duty import RunOn
 
@@ -23,6 +27,23 @@ def make_duty(
         addresses=tuple((each.address, each.interface) for each in settings.duty.address),
     )
     return GuardedDuty(settings.duty, guard, changed_at)
+
+
+class Pulse:
+    """When the value of each topic changed last. A retained one was not said just now."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, tuple[bytes, float]] = {}
+
+    def changed_at(self, topic: str) -> float | None:
+        known = self._changed.get(topic)
+        return None if known is None else known[1]
+
+    def received(self, message: Message) -> None:
+        value = hashlib.sha256(message.payload).digest()
+        known = self._changed.get(message.topic)
+        if not message.retained and (known is None or known[0] != value):
+            self._changed[message.topic] = (value, asyncio.get_running_loop().time())
 
 
 def stop_limit(settings: Settings) -> float:

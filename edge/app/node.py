@@ -23,11 +23,12 @@ from edge.adapters.links import MqttLink
 from edge.adapters.netcheck import NetworkCheck
 from edge.adapters.recordings import make_recorder
 from edge.adapters.state_folder import lock_folder
+from edge.adapters.systemd import Notifier
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.app.connections import Caller, Connections
 from edge.app.console import run_console
-from edge.app.duty import make_duty, stop_limit
+from edge.app.duty import Pulse, make_duty, stop_limit
 from edge.app.group import make_group
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
@@ -103,10 +104,12 @@ class _Parts:
     recorder: Recorder
     links: dict[Link, MqttLink]
     request_links: dict[Link, MqttLink]
+    health_link: MqttLink | None
 
     @property
     def all_links(self) -> tuple[MqttLink, ...]:
-        return (*self.links.values(), *self.request_links.values())
+        health = () if self.health_link is None else (self.health_link,)
+        return (*self.links.values(), *self.request_links.values(), *health)
 
 
 class _Node:
@@ -126,7 +129,9 @@ class _Node:
         boot = f"{self._memory.boots:x}{secrets.token_hex(3)}"
         self._boot = boot
         self._numbers = itertools.count(1)
-        self._duty = make_duty(settings, node, boot, lambda _: None)
+        self._pulse = Pulse()
+        self._duty = make_duty(settings, node, boot, self._pulse.changed_at)
+        self._notifier = Notifier()
         caller = Caller(node, self._secret, self._new_session)
         self._connections = Connections(settings, caller)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
@@ -155,6 +160,7 @@ class _Node:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._duty.run(), name="duty"),
+                group.create_task(self._tell_systemd(parts), name="systemd"),
                 group.create_task(self._run_broker(parts, started), name="broker"),
                 group.create_task(self._run_links(parts, started, group), name="links"),
                 group.create_task(self._check_network(parts), name="netcheck"),
@@ -199,8 +205,11 @@ class _Node:
         self._duty.attach(agent.tell, agent.alert)
         links.update(self._connections.lease_links(agent, board))
         request_links.update(self._connections.request_links(agent))
+        health_link = self._connections.health_link(
+            self._settings.duty.health_topics, self._pulse.received
+        )
         self._link_tasks: list[asyncio.Task[None]] = []
-        return _Parts(agent, board, recorder, links, request_links)
+        return _Parts(agent, board, recorder, links, request_links, health_link)
 
     def _first_state(self) -> State:
         group, config = make_group(self._settings), self._settings.config_hash()
@@ -250,10 +259,17 @@ class _Node:
     ) -> None:
         await started
         parts.agent.begin()
+        self._notifier.ready(_status(parts.agent.state))
         parts.agent.alert("not_yet", "; ".join(self._settings.not_yet()) or None)
         for path in parts.all_links:
             name = f"link {path.link.broker}/{path.link.path} {path.options.purpose}"
             self._link_tasks.append(group.create_task(path.run(), name=name))
+
+    async def _tell_systemd(self, parts: _Parts) -> None:
+        """That the loop turns is what WatchdogSec= asks for; the rest is for `systemctl status`."""
+        while self._notifier.interval is not None:
+            await asyncio.sleep(self._notifier.interval)
+            self._notifier.alive(_status(parts.agent.state))
 
     async def _check_network(self, parts: _Parts) -> None:
         netcheck = self._settings.netcheck
@@ -264,6 +280,7 @@ class _Node:
         """The first signal is an order to hand over and leave, the second one ends it at once."""
 
         def stop() -> None:
+            self._notifier.stopping()
             if parts.agent.state.is_leaving:
                 _finish(parts.agent)
                 return
@@ -287,6 +304,10 @@ class _Node:
                     await passed_on.wait()
         for link in parts.all_links:
             link.close()
+
+
+def _status(state: State) -> str:
+    return f"{state.role}, term {state.term}: {state.reason}"
 
 
 def _finish(agent: Agent) -> None:

@@ -1,6 +1,7 @@
 """What being hot means outside: an address, a process and hooks follow the role, and never two
 nodes do the duty at one time, whatever is killed or frozen."""
 
+import itertools
 import os
 import re
 import signal
@@ -197,3 +198,30 @@ def test_a_clean_stop_ends_the_duty(group: Group) -> None:
     start(group)
     assert group.stop("white") == 0
     group.wait_for(taken_over(group), "black does the duty")
+
+
+TOPIC_CHECK = """
+[[duty.process]]
+name = "meter"
+command = ["{python}", "-c", "import time; time.sleep(3600)", "duty-pump"]
+max_restarts = 0
+health = {{ topic = "plant/level", max_age = 2.0, interval = 0.5, failures = 1 }}
+"""
+
+
+def test_a_topic_that_stops_changing_moves_the_duty(make_group: MakeGroup) -> None:
+    group = make_group(GroupFile(anonymous="operate"))
+    group.file.more = TOPIC_CHECK.format(python="/usr/bin/python3")
+    group.start_redundant("white")
+    levels = itertools.count()
+
+    def black_is_hot() -> bool:
+        """The application goes on publishing on black's broker alone."""
+        broker = group.lan.hosts["black"].address
+        level = ("-t", "plant/level", "-m", str(next(levels)))
+        tool = group.lan.hosts[OUTSIDER].open_process("mosquitto_pub", "-h", broker, *level)
+        assert tool.wait(20) == 0
+        return group.role("black") == "hot"
+
+    group.wait_for(black_is_hot, "black takes over from a node whose meter stands still", 60)
+    assert "plant/level" in str(group.own_state("white")["reason"])
