@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge.duty.ports import GuardHandle, Spawn
@@ -90,13 +90,14 @@ class Hooks:
             log.warning("too many alerts at once: no on_alert for %s", lost)
         self._has_alert.set()
 
-    async def tell_alert(self, situation: Situation) -> None:
+    async def tell_alert(self, situation_now: Callable[[], Situation]) -> None:
         """Wait for an alert and run its hooks. Their failures are logged: an alert would loop."""
         await self._has_alert.wait()
         name, sentence = next(iter(self._waiting.items()))
         del self._waiting[name]
         if not self._waiting:
             self._has_alert.clear()
+        situation = situation_now()
         told = Situation(situation.role, situation.term, sentence or "")
         for call in self._calls("on_alert"):
             outcome = await self._outcome(call, told, {"EDGE_ALERT": name}, guarded=False)

@@ -352,7 +352,7 @@ class Keeper:
 
     async def _tell_alerts(self) -> None:
         while True:
-            await self._hooks.tell_alert(self._told)
+            await self._hooks.tell_alert(lambda: self._told)
 
     def _report_stops(self) -> None:
         if self._held is not None:

@@ -158,6 +158,14 @@ async def test_alerts_are_told_one_after_the_other(notes: Path) -> None:
     ]
 
 
+async def test_an_alert_is_told_with_the_role_of_its_time(notes: Path) -> None:
+    async with keeping(hook=[{"on_alert": note(notes, "alert")}]) as kept:
+        await kept.hot(7, "failover")
+        kept.keeper.on_alert("lost", "black is lost.")
+        await until(lambda: len(lines(notes)) == 1)
+    assert lines(notes)[0].startswith("alert role=hot term=7 reason=black is lost.")
+
+
 async def test_a_flood_of_alerts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     async with keeping(hook=[{"on_alert": ["true"]}]) as kept:
         for number in range(200):
