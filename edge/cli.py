@@ -243,36 +243,39 @@ def demo(
     raise typer.Exit(run_demo(once=once))
 
 
+Seed = Annotated[int | None, typer.Option(metavar="N", help="The first seed; alone: only this.")]
+Seeds = Annotated[int | None, typer.Option(metavar="COUNT", help="How many seeds. Default: 100.")]
+Drawn = Annotated[int | None, typer.Option(metavar="N", help="Default: drawn.")]
+DrawnPolicy = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="majority, witness, availability or safety."),
+]
+Minutes = Annotated[
+    float | None, typer.Option(metavar="M", help="Simulated time of trouble. Default: 20 leases.")
+]
+IsTraced = Annotated[bool, typer.Option("--trace", help="Show every step; for one --seed.")]
+Jobs = Annotated[int, typer.Option(metavar="J", help="Processes to use.")]
+Beyond = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FAULT",
+        help="Also what the protocol does not promise to survive: frozen_reset, "
+        "stale_snapshot, lost_delivery.",
+    ),
+]
+
+
 @app.command()
 def sim(  # noqa: PLR0913, PLR0917  one for each option
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The first seed; alone: only this one.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(metavar="COUNT", help="How many seeds. Default: 100.")
-    ] = None,
-    nodes: Annotated[int | None, typer.Option(metavar="N", help="Default: drawn.")] = None,
-    witnesses: Annotated[int | None, typer.Option(metavar="N", help="Default: drawn.")] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="majority, witness, availability, safety or drawn."),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(metavar="M", help="Simulated time of trouble. Default: 20 leases."),
-    ] = None,
-    trace: Annotated[
-        bool, typer.Option("--trace", help="Show every step; for one --seed.")
-    ] = False,
-    jobs: Annotated[int, typer.Option(metavar="J", help="Processes to use.")] = 1,
-    beyond: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FAULT",
-            help="Also what the protocol does not promise to survive: frozen_reset, "
-            "stale_snapshot, lost_delivery.",
-        ),
-    ] = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    nodes: Drawn = None,
+    witnesses: Drawn = None,
+    policy: DrawnPolicy = None,
+    minutes: Minutes = None,
+    trace: IsTraced = False,
+    jobs: Jobs = 1,
+    beyond: Beyond = None,
 ) -> None:
     """Run the protocol in virtual time under drawn faults; a seed repeats a run to the last step.
 
