@@ -50,9 +50,10 @@ async def who_is_hot(ports: dict[str, int]) -> str:
     """Which of the two nodes says so; it depends on who is up first."""
     async with asyncio.timeout(DEADLINE):
         while True:
-            for name in ("white", "black"):
-                if (await get(ports[name], "/hot"))[0] == 200:
-                    return name
+            answers = {name: await get(ports[name], "/hot") for name in ("white", "black")}
+            hot = [name for name, (status, _) in answers.items() if status == 200]
+            if hot:
+                return hot[0]
             await asyncio.sleep(0.01)
 
 
