@@ -132,8 +132,9 @@ def test_missing_right_is_refused_in_words(machines: Machines) -> None:
 
 
 def test_removed_address_is_put_back_and_announced(machines: Machines) -> None:
+    """At once: the lease is so long that no new deadline brings it back."""
     white, black, _ = machines
-    agent = hot(white)
+    agent = hot(white, lease=60.0)
     for address in ADDRESSES:
         agent.hold(address)
     with listening(black) as sniffer:
@@ -148,7 +149,7 @@ def test_removed_address_is_put_back_and_announced(machines: Machines) -> None:
 
 def test_interface_that_comes_back_gets_its_addresses_back(machines: Machines) -> None:
     white, *_ = machines
-    agent = hot(white)
+    agent = hot(white, lease=60.0)
     for address in ADDRESSES:
         agent.hold(address)
     white.namespace.ip("link", "del", "lan")
@@ -161,7 +162,7 @@ def test_interface_that_comes_back_gets_its_addresses_back(machines: Machines) -
 
 def test_interface_that_goes_down_and_up_keeps_its_addresses(machines: Machines) -> None:
     white, black, _ = machines
-    agent = hot(white)
+    agent = hot(white, lease=60.0)
     for address in ADDRESSES:
         agent.hold(address)
     white.namespace.ip("link", "set", "lan", "down")

@@ -151,6 +151,7 @@ def test_agent_gone_while_a_child_of_its_holds_the_pipe(agent: Agent) -> None:
     with pipe.open("wb"):
         agent.signal(signal.SIGKILL)
         nothing_is_left(agent)
+        wait_until(lambda: is_gone(agent.guard), "the guard ended too")
 
 
 def test_guard_is_small(agent: Agent) -> None:

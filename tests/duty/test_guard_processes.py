@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,7 +31,8 @@ import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.execve(sys.executable, [sys.executable, '-c', "import time; {FOREVER}"], {{}})
+        code = "import time; {FOREVER}"
+        os.execve(sys.executable, [sys.executable, '-c', code, *sys.argv[1:]], {{}})
     os._exit(0)
 os.wait()
 time.sleep(1000)
@@ -86,9 +88,19 @@ STUBBORN = {
 
 def start(agent: Agent, name: str, code: str, **more: object) -> int:
     """Start it and wait until it says that it is up."""
-    pid = agent.spawn(name, sys.executable, "-c", code, **more)
+    pid = agent.spawn(name, sys.executable, "-c", code, agent.group, **more)
     agent.wait(lambda news: news == {"output": name, "line": "up"}, f"{name} is up")
     return pid
+
+
+def started(agent: Agent) -> list[int]:
+    """Everything alive with the group's name among its arguments, wherever it got to."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            if agent.group in process.cmdline() and not is_gone(process.pid):
+                found.append(process.pid)
+    return found
 
 
 def below(agent: Agent) -> list[int]:
@@ -112,19 +124,19 @@ def held(request: pytest.FixtureRequest, make_agent: MakeAgent) -> Agent:
 @pytest.mark.parametrize("code", STUBBORN.values(), ids=STUBBORN)
 def test_nothing_outlives_the_deadline(held: Agent, code: str) -> None:
     start(held, "stubborn", code)
-    everything = below(held)
+    everything = started(held)
     assert everything
     held.order("let_go")
     held.wait(lambda news: news.get("withdrawn") == "deadline", "withdrawn")
     wait_until(lambda: all(map(is_gone, everything)), "all gone")
-    assert not below(held)
+    assert not started(held)
 
 
 @pytest.mark.parametrize("code", STUBBORN.values(), ids=STUBBORN)
 def test_nothing_outlives_the_agent(held: Agent, code: str) -> None:
     start(held, "stubborn", code)
     start(held, "standby", code, guarded=False, grace=0.0)
-    everything = below(held)
+    everything = started(held)
     held.signal(signal.SIGKILL)
     wait_until(lambda: is_gone(held.guard), "the guard is done")
     assert all(map(is_gone, everything))
@@ -133,7 +145,7 @@ def test_nothing_outlives_the_agent(held: Agent, code: str) -> None:
 @pytest.mark.parametrize("code", STUBBORN.values(), ids=STUBBORN)
 def test_nothing_is_left_when_a_process_was_ended(held: Agent, code: str) -> None:
     start(held, "stubborn", code)
-    everything = below(held)
+    everything = started(held)
     other = start(held, "other", FOREVER_ALONE)
     held.order("end", name="stubborn", grace=0.1)
     if code != WITHOUT_TRACE or held.uses_cgroups:  # else it is left for the withdrawal
