@@ -126,6 +126,53 @@ async def test_messages_of_the_next_hot_node_count_before_the_move_is_known() ->
         assert await received(connection, 2) == ["early", "kept"]
 
 
+async def test_what_the_next_hot_nodes_broker_retains_comes_after_the_move() -> None:
+    async with pair() as (_white, black, _, group), group.follow() as connection:
+        await black.client.publish("n/kept", b"kept", qos=1, retain=True)
+        await ready(connection, "n/#")
+        await connection.publish("n/x", "on white")
+        assert await received(connection, 1) == ["on white"]
+        await black.names("black", 6)
+        found = {await _next(connection) for _ in range(2)}
+        assert found == {("kept", True), ("on white", False)}
+
+
+async def _next(connection: Follower) -> tuple[str, bool]:
+    async with asyncio.timeout(DEADLINE):
+        message = await anext(connection.messages)
+    return message.payload.decode(), message.retained
+
+
+async def test_a_late_acknowledgement_of_the_last_connection_is_nobodys() -> None:
+    """The numbers on both connections are the same, and the new one's broker has said nothing."""
+    async with (
+        asyncio.timeout(3 * DEADLINE),
+        speakers("white", "black", "grey") as (white, black, grey),
+        proxy_to(white.broker.port) as to_white,
+        proxy_to(black.broker.port) as to_black,
+    ):
+        for each in (white, black, grey):
+            await each.names("white", 5)
+        async with (
+            Group([to_white.address, to_black.address, grey.address]) as group,
+            group.follow() as connection,
+        ):
+            await connection.subscribe("n/#")
+            await until(lambda: len(connection.ready) == 3 and connection.node == "white")
+            to_white.passes_answers.clear()
+            to_black.passes_answers.clear()
+            for number in range(9):
+                await connection.enqueue("n/x", str(number))
+            await grey.names("black", 6)
+            await until(lambda: connection.node == "black")
+            await white.client.publish("n/end", b"end", qos=1)
+            to_white.passes_answers.set()
+            while (await anext(connection.messages)).payload != b"end":
+                pass
+            assert connection.unacknowledged == 9
+            to_black.passes_answers.set()
+
+
 async def test_messages_of_the_last_hot_node_count_for_a_while() -> None:
     async with pair() as (white, black, _, group), group.follow() as connection:
         await ready(connection, "n/#")
