@@ -6,7 +6,7 @@ import pytest
 
 from edge.duty import units
 from edge.duty.ports import Spawn
-from tests.duty.keeping import SCALE, keeping, until
+from tests.duty.keeping import SCALE, guarding, keeping, until
 
 # State is a file; "broken" and "slow" are units with a will of their own.
 SYSTEMCTL = """#!/bin/sh
@@ -78,6 +78,16 @@ async def test_the_guard_can_stop_it_alone(fake: Path) -> None:
             "--no-block stop nodered.service",
             "--signal=SIGKILL kill nodered.service",
         ]
+
+
+async def test_the_guard_stops_it_when_the_lease_ends(fake: Path) -> None:
+    async with guarding(lease=1.0, grace=0.02, process=[unit("nodered.service")]) as kept:
+        kept.extend(7, 1.0 * SCALE)
+        await kept.hot()
+        assert (fake / "nodered.service").exists()
+        await kept.reported("failed 7: the guard withdrew the duty (deadline)")
+        assert "--no-block stop nodered.service" in calls(fake)
+        assert not (fake / "nodered.service").exists()
 
 
 async def test_one_that_ends_is_started_again(fake: Path) -> None:
