@@ -144,8 +144,9 @@ def test_guard_lets_nobody_stop_it_but_its_agent(agent: Agent) -> None:
     assert is_gone(agent.guard)
 
 
-def test_agent_gone_while_a_child_of_its_holds_the_pipe(agent: Agent) -> None:
-    """The end of a process is seen by its id too."""
+def test_agent_gone_while_a_child_of_its_holds_the_pipe(make_agent: MakeAgent) -> None:
+    """The end of a process is seen by its id too, long before the deadline."""
+    agent = make_agent(lease=60.0)
     hold(agent)
     pipe = Path(f"/proc/{agent.guard}/fd/0")
     with pipe.open("wb"):
