@@ -22,9 +22,13 @@ def due_at(state: State) -> float:
 
 
 def reconsider_at(state: State) -> float:
-    """When `due_at` may become earlier by itself: a better candidate is silent for too long."""
-    claim_after = state.group.timing.claim_after
-    return min((peer.heard_at + claim_after for peer in peers.betters(state)), default=inf)
+    """When `due_at` may become earlier by itself: a better candidate is silent for too long, or
+    we have been here for long enough to be no worse than him."""
+    claim_after, settled_at = state.group.timing.claim_after, peers.settled_at(state)
+    instants = [peer.heard_at + claim_after for peer in peers.betters(state)]
+    if settled_at > state.now:
+        instants.append(settled_at)
+    return min(instants, default=inf)
 
 
 def _stagger(state: State) -> float:

@@ -7,7 +7,16 @@ from edge.core import death
 from edge.core.events import HeartbeatSeen, PeerSeen, WillSeen
 from edge.core.model import Pause, Role
 from edge.core.register import with_presence, with_will
-from edge.core.state import Peer, State, peer_of, view_of, with_peer, with_term, with_view
+from edge.core.state import (
+    Peer,
+    State,
+    peer_of,
+    view_of,
+    views_of,
+    with_peer,
+    with_term,
+    with_view,
+)
 from edge.core.values import replace
 
 HEALTHY = 200
@@ -187,9 +196,21 @@ def service_level(state: State) -> int:
     if state.role in {Role.FAULTY, Role.STARTING}:
         return 1
     brokers = {view.link.broker for view in state.views if view.is_subscribed}
-    if len(brokers) < state.group.quorum:
+    if len(brokers) < state.group.quorum or state.now < settled_at(state):
         return 100
     return 200 + 50 * len(brokers) // len(state.group.brokers)
+
+
+def settled_at(state: State) -> float:
+    """When this node can follow a release: its sessions with a majority are older than
+    `claim_after` then (R11). A switchover to a node that has just come would have to wait."""
+    instants = {
+        broker: min((max(each.subscribed_at, each.gap_at) for each in views), default=inf)
+        for broker in state.group.brokers
+        for views in [views_of(state, broker)]
+    }
+    youngest = sorted(instants.values())[state.group.quorum - 1]
+    return youngest + state.group.timing.claim_after
 
 
 def everybody_was_seen(state: State) -> bool:

@@ -1,5 +1,6 @@
 """docs/protocol.md, Around the lease: who may become hot at all. Files, secrets, cold start."""
 
+from edge.core import peers
 from edge.core.events import LinkDenied, RecordSeen, StrangerSeen
 from edge.core.model import Kind, Link, Member, Phase, Role, Saved
 from tests.core.lab import (
@@ -214,3 +215,16 @@ def test_a_good_bye_makes_a_node_no_candidate() -> None:
     lab.echoes = False
     lab.wait(CLAIM_AFTER + 0.01)
     assert lab.published(Kind.CLAIM)
+
+
+def test_a_node_that_has_just_come_is_not_ready_for_a_switchover() -> None:
+    """It could not use the release yet (R11): nobody would be hot while it waits."""
+    lab = Lab()
+    for broker in lab.group.brokers:
+        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
+    lab.word(role=Role.HOT, term=1)
+    lab.beat()
+    assert lab.role() is Role.STANDBY
+    assert peers.service_level(lab.state) < peers.HEALTHY
+    lab.wait(CLAIM_AFTER)
+    assert peers.service_level(lab.state) >= peers.HEALTHY
