@@ -40,9 +40,9 @@ class Unit:
 
     async def begin(self) -> None:
         if self._plan.run_on is RunOn.HOT:
-            await self._guard.hold_farewell(
-                self._farewell, self._farewell_command(), {}, self._grace
-            )
+            limit = self._grace + KILL_TIMEOUT  # it is more important that it is done at all
+            command = self._farewell_command()
+            await self._guard.hold_farewell(self._farewell, command, {}, limit)
         outcome = await self._ask("start", self._plan.start_timeout)
         if outcome.problem:
             raise GuardError(_worded(outcome))
