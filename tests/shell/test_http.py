@@ -206,8 +206,18 @@ async def test_slow_ones_without_end_do_not_keep_others_out() -> None:
             writer.write(b"GET /hot HTTP/1.1\r\n")
         for _ in range(20):
             assert (await found.get("/hot"))[0] == 200
+        for reader, _ in slow:  # each made room for a later one
+            async with asyncio.timeout(DEADLINE):
+                assert await _ended(reader)
         for _, writer in slow:
             writer.close()
+
+
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
 
 
 async def test_a_client_that_does_not_read_is_given_up() -> None:
