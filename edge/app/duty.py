@@ -1,4 +1,4 @@
-"""Which duty a node has, and for how long it may take to end."""
+"""Which duty a node has, and what its health checks know of topics."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,6 @@ from edge.duty.idle import IdleDuty
 from edge.duty.service import GuardedDuty
 from edge.ports import Message
 from edge.settings import Settings
-from edge.settings.duty import RunOn
 
 
 def make_duty(
@@ -44,11 +43,3 @@ class Pulse:
         known = self._changed.get(message.topic)
         if not message.retained and (known is None or known[0] != value):
             self._changed[message.topic] = (value, asyncio.get_running_loop().time())
-
-
-def stop_limit(settings: Settings) -> float:
-    """The longest that an orderly end of the duty takes by the file, seconds."""
-    duty = settings.duty
-    processes = sum(each.stop_timeout for each in duty.process if each.run_on is not RunOn.STANDBY)
-    hooks = sum(each.timeout for each in duty.hook if each.on_standby)
-    return processes + hooks

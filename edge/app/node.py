@@ -28,7 +28,7 @@ from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.app.connections import Caller, Connections
 from edge.app.console import run_console
-from edge.app.duty import Pulse, make_duty, stop_limit
+from edge.app.duty import Pulse, make_duty
 from edge.app.group import make_group
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
@@ -285,7 +285,7 @@ class _Node:
                 _finish(parts.agent)
                 return
             parts.agent.tell(Ordered(StopOrder(), 0))
-            limit = STOP_TIMEOUT + stop_limit(self._settings)
+            limit = STOP_TIMEOUT + self._settings.duty.stop_limit
             loop.call_later(limit, _finish, parts.agent)
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -29,7 +29,7 @@ from edge.settings.file import find_node
 
 RECONNECT_DELAY = 0.5
 WHO_IS_HOT_TIMEOUT = 10.0
-EVENT_TIMEOUT = 1.0
+EVENT_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,10 @@ async def move(group: Group, command: str, arguments: Mapping[str, object]) -> i
         if "at" in arguments:
             group.console.print(f"{command}: ordered for {arguments['at']}{_details(data)}")
             return 0
+        _show_steps(group, before, data)
         now_hot = await _until_hot(group, client, before, text(arguments, "to"))
         took = (time.monotonic() - began) * 1000
-        await _until_told(group, client, now_hot)
+        _show_steps(group, now_hot, await _until_told(group, client, now_hot))
         group.console.print(f"{command}: {now_hot} is hot, {took:.0f} ms after the order")
     return 0
 
@@ -146,15 +147,16 @@ async def _answer(
     group: Group, client: GroupClient, command: str, arguments: Mapping[str, object]
 ) -> Mapping[str, object]:
     transaction = client.request(command, arguments)
+    limit = ANSWER_TIMEOUT + group.settings.duty.stop_limit
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
+        async with asyncio.timeout(limit):
             answer = None
             while answer is None:
                 answer = client.answer_in(await _next(group, client), transaction)
             return _data_of(command, answer)
     except TimeoutError:
         raise OperatorError(
-            f"{command}: no answer from {client.asked} within {ANSWER_TIMEOUT:.0f} s; "
+            f"{command}: no answer from {client.asked} within {limit:.0f} s; "
             f"may this user give orders? (access.anonymous, --user) {_who(group)}"
         ) from None
 
@@ -173,12 +175,25 @@ async def _until_hot(group: Group, client: GroupClient, before: str | None, want
     return hot_node(client.view) or wanted
 
 
-async def _until_told(group: Group, client: GroupClient, now_hot: str) -> None:
+async def _until_told(group: Group, client: GroupClient, now_hot: str) -> Mapping[str, object]:
     """The event with the measured times follows the change; without it nothing is wrong."""
     with suppress(TimeoutError):
         async with asyncio.timeout(EVENT_TIMEOUT):
-            while not any(each.get("to") == now_hot for each in client.view.events):
+            while True:
+                for each in client.view.events:
+                    if each.get("to") == now_hot:
+                        return each
                 await _next(group, client)
+    return {}
+
+
+def _show_steps(group: Group, node: str | None, told: Mapping[str, object]) -> None:
+    """What ending or starting the duty was made of. From the network: whatever does not fit is
+    not shown."""
+    steps = told.get("steps")
+    for each in steps if isinstance(steps, list) else []:
+        if isinstance(each, dict) and isinstance(each.get("ms"), int | float):
+            group.console.print(f"  {node}: {text(each, 'step')} {each['ms']:.0f} ms")
 
 
 def _is_moved(name: str | None, before: str | None, wanted: str) -> bool:
@@ -204,7 +219,7 @@ def _data_of(command: str, answer: Mapping[str, object]) -> Mapping[str, object]
 
 
 def _details(data: Mapping[str, object]) -> str:
-    words = [f"{key} {value}" for key, value in data.items()]
+    words = [f"{key} {value}" for key, value in data.items() if key != "steps"]
     return f" ({', '.join(words)})" if words else ""
 
 

@@ -200,6 +200,12 @@ class Duty(Table):
         return not (self.address or self.process or self.hook)
 
     @property
+    def stop_limit(self) -> float:
+        """The longest that an orderly end takes by the file, seconds."""
+        processes = sum(each.stop_timeout for each in self.process if each.run_on != RunOn.STANDBY)
+        return processes + sum(each.timeout for each in self.hook if each.on_standby)
+
+    @property
     def health_topics(self) -> tuple[str, ...]:
         """The topics whose last change somebody must know."""
         topics = (each.health.topic for each in self.process if each.health)
