@@ -86,6 +86,7 @@ class Processes:
         self._reports: dict[str, Reports] = {}
         self._timer: Timer | None = None
         self._may_have_strays = False
+        self._names: dict[int, str] = {}  # whose each process id was when we last looked
 
     def get(self, name: str) -> Process | None:
         return self._held.get(name)
@@ -213,10 +214,16 @@ class Processes:
         for process in due:
             for pid in members.get(process.name, ()):
                 _send(pid, signal.SIGKILL)
-        for process in over:
-            if process.pid is None and not _has_members(process, members):
-                self._forget(process)
+        self._forget_gone([each for each in over if each.pid is None], members)
         self._come_again(now)
+
+    def _forget_gone(self, exited: list[Process], members: dict[str, list[int]]) -> None:
+        gone = [each for each in exited if not _has_members(each, members)]
+        if any(each.cgroup is None for each in gone):
+            members = self._members(surely_all=True)
+            gone = [each for each in gone if not _has_members(each, members)]
+        for process in gone:
+            self._forget(process)
 
     def _come_again(self, now: float) -> None:
         instants = [each.kill_at for each in self._held.values() if each.kill_at is not None]
@@ -235,19 +242,27 @@ class Processes:
         for then in process.thens:
             then()
 
-    def _members(self) -> dict[str, list[int]]:
-        """Everybody below us, by the name of the process that they come from."""
+    def _members(self, *, surely_all: bool = False) -> dict[str, list[int]]:
+        """Everybody below us, by the name of the process that they come from.
+
+        Who is just dying has no mark any more; he is still whose he was when we last looked.
+        """
         sessions = {each.session: each.name for each in self._held.values()}
         names: dict[int, str] = {}
         found: dict[str, list[int]] = {}
         own = os.getsid(0)
-        for entry in tree.descendants(os.getpid()):
+        for entry in tree.descendants(os.getpid(), surely_all=surely_all):
             if entry.session == own:  # a fork of ours that is not a program yet
                 continue
             name = sessions.get(entry.session) or names.get(entry.parent) or self._marked(entry.pid)
-            names[entry.pid] = name
+            names[entry.pid] = name = name or self._formerly(entry.pid)
             found.setdefault(name, []).append(entry.pid)
+        self._names = names
         return found
+
+    def _formerly(self, pid: int) -> str:
+        name = self._names.get(pid, STRAY)
+        return name if name in self._held else STRAY
 
     def _marked(self, pid: int) -> str:
         mark = tree.mark_of(pid)
