@@ -106,6 +106,9 @@ class Agent:
         for process in marked(self.group):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        path = cgroup.folder(self.group, "white")
+        if path is not None:
+            cgroup.remove(path)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

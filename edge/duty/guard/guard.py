@@ -70,8 +70,14 @@ class Guard:
 
     def agent_is_gone(self, then: Callable[[], None]) -> None:
         """Everything ends, also what is not guarded; `then` once nothing is left."""
+
+        def clear_up() -> None:
+            if self._cgroup is not None:
+                cgroup.remove(self._cgroup)
+            then()
+
         self._pending += 1
-        self._let_go("agent_gone", then)
+        self._let_go("agent_gone", clear_up)
         unguarded = [each for each in self._processes.all() if _ends_with_agent(each)]
         now = time.monotonic()
         self._end_all(unguarded, lambda each: now + min(each.grace, UNGUARDED_GRACE))
