@@ -13,12 +13,13 @@ from edge.core.model import Group, Kind, Record, Timing
 from edge.core.register import Verdict
 from edge.core.state import State, View
 from edge.core.values import replace
-from edge.sim import explore_moves, explore_values
-from edge.sim.explore import Limits, Result, explore, summary
-from edge.sim.explore_draft import Draft
-from edge.sim.explore_game import Bounds
-from edge.sim.explore_moves import moves, settle
-from edge.sim.explore_scenes import GROUPS, Scene, begin
+from edge.sim.explore import moves as explore_moves
+from edge.sim.explore import values as explore_values
+from edge.sim.explore.draft import Draft
+from edge.sim.explore.game import Bounds
+from edge.sim.explore.moves import moves, settle
+from edge.sim.explore.scenes import GROUPS, Scene, begin
+from edge.sim.explore.search import Limits, Result, explore, summary
 
 judge = register.judge
 publish = lease.publish

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge.core.model import Group, Policy
-from edge.sim.explore_minds import Minds
+from edge.sim.explore.minds import Minds
 
 GENERATIONS = 64
 UP, DOWN = 0, 1

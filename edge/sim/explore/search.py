@@ -1,7 +1,7 @@
 """Exhaustive exploration: every run of a small group within bounds, by the very core of the agent.
 
 Breadth first, one tick of the true time after the other, over the hash of the world. A world that
-breaks the promise ends it, and the shortest way there is printed. docs/proof_explore.md says what
+breaks the promise ends it, and the shortest way there is printed. docs/proof.md says what
 is covered: `python -m edge.sim.explore --help` for the bounds.
 """
 
@@ -13,10 +13,10 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edge.sim.explore_game import Bounds, World
-from edge.sim.explore_moves import successors
-from edge.sim.explore_scenes import BEGINNINGS, CLOCKS, GROUPS, Scene, begin
-from edge.sim.explore_story import tell_story
+from edge.sim.explore.game import Bounds, World
+from edge.sim.explore.moves import successors
+from edge.sim.explore.scenes import BEGINNINGS, CLOCKS, GROUPS, Scene, begin
+from edge.sim.explore.story import tell_story
 
 Say = Callable[[str], None]
 
@@ -211,7 +211,3 @@ def summary(result: Result) -> str:
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

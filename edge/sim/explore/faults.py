@@ -7,8 +7,8 @@ cut between two of its messages. A node may also die between two effects, see `D
 from collections.abc import Callable
 from functools import partial
 
-from edge.sim.explore_draft import Draft
-from edge.sim.explore_game import DOWN, UP
+from edge.sim.explore.draft import Draft
+from edge.sim.explore.game import DOWN, UP
 
 Move = tuple[str, Callable[[Draft], None]]
 

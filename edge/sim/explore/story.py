@@ -1,9 +1,9 @@
 """The way to a world of the exploration in words: each move, and what it changed."""
 
 from edge.core.model import Record
-from edge.sim.explore_draft import Draft
-from edge.sim.explore_game import UP, Game, World
-from edge.sim.explore_moves import branches, moves
+from edge.sim.explore.draft import Draft
+from edge.sim.explore.game import UP, Game, World
+from edge.sim.explore.moves import branches, moves
 
 # More ways than any one move has.
 WAYS_MAX = 10_000

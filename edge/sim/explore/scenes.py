@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.core.model import Group, Member, Policy, Saved, Timing
-from edge.sim.explore_draft import Draft
-from edge.sim.explore_game import Bounds, Game, World
-from edge.sim.explore_moves import is_busy, settle, tick
+from edge.sim.explore.draft import Draft
+from edge.sim.explore.game import Bounds, Game, World
+from edge.sim.explore.moves import is_busy, settle, tick
 
 TICKS_PER_LEASE = 4
 # A heartbeat of at most one tick by the slowest clock; all other times are the normal ones.

@@ -27,7 +27,7 @@ from edge.core.events import (
 from edge.core.model import Group, Link, Saved
 from edge.core.state import State
 from edge.core.step import start, step
-from edge.sim.explore_values import Owner, Ranks, aged, canonical, counters, renumbered
+from edge.sim.explore.values import Owner, Ranks, aged, canonical, counters, renumbered
 
 SAME_FILE = "same"
 # One draw at each end: the first and the last instant that a random pause can end.

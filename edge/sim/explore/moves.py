@@ -10,10 +10,10 @@ as one postponement. Time passes when nothing is left to take.
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from edge.sim.explore_draft import Draft
-from edge.sim.explore_faults import Move, fault_moves
-from edge.sim.explore_game import DOWN, UP, Game, World
-from edge.sim.explore_values import Owner, ranks_of
+from edge.sim.explore.draft import Draft
+from edge.sim.explore.faults import Move, fault_moves
+from edge.sim.explore.game import DOWN, UP, Game, World
+from edge.sim.explore.values import Owner, ranks_of
 
 
 def successors(game: Game, world: World) -> Iterator[tuple[bool, World]]:

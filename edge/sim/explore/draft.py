@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from edge.core.model import Kind, Record, RecordId, Saved
-from edge.sim.explore_game import DOWN, GENERATIONS, UP, Game, World
+from edge.sim.explore.game import DOWN, GENERATIONS, UP, Game, World
 
 # A core that asks again and again for the same instant would never let it pass.
 WAKES_MAX = 8
