@@ -6,8 +6,8 @@ from math import inf
 from edge.core import death, lease, peers
 from edge.core.effects import Beat, Report, StartDuty, StopDuty
 from edge.core.lease import Step
-from edge.core.model import Kind, Policy, Role
-from edge.core.state import Attempt, State, Tenure, views_of, with_term
+from edge.core.model import Kind, Policy
+from edge.core.state import Attempt, State, Tenure, views_of, with_own_term
 from edge.core.values import replace
 
 
@@ -101,12 +101,12 @@ def _unheard_at(state: State) -> float:
 
     It has no holding there for `claim_after` after each of its new connections, so its records
     may be missing while its heartbeats are not; and ours to it may be broken for just a moment.
-    Its last will shortens nothing: its outputs may still be stopping.
+    Its last will, or its word that it has lost the lease, shortens nothing: its outputs may still
+    be stopping. A new term is as good as
+    its word: who heard it knows that somebody has just claimed, if not with what success.
     """
-    said_hot = [
-        peer.heard_at for peer in state.peers if peer.role is Role.HOT and not peer.has_stopped
-    ]
-    return max(said_hot, default=-inf) + state.group.timing.claim_after
+    said_hot = (peer.hot_heard_at for peer in state.peers)
+    return max(*said_hot, state.term_heard_at, -inf) + state.group.timing.claim_after
 
 
 def _is_reachable(state: State, broker: str) -> bool:
@@ -122,7 +122,7 @@ def begin(state: State) -> Step:
     times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
     is_alone = times[state.group.quorum - 1] > state.now
     is_forced = is_alone and state.promotion is not None and state.promotion.force
-    state = with_term(lease.forget(state), state.term + 1)
+    state = with_own_term(lease.forget(state), state.term + 1)
     attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)
     state = replace(state, attempt=attempt, is_forced=is_forced, beat_at=state.now)
     state, effects = lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))

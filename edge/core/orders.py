@@ -259,17 +259,35 @@ def meet(state: State, record: Record) -> Step:
     tenure = state.tenure
     if state.group.policy is not Policy.AVAILABILITY or tenure is None:
         return state, ()
-    other = state.group.member(record.id.node)
-    ours = (tenure.term, state.me.priority)
-    theirs = (record.term, other.priority)
-    yields = theirs > ours or (theirs == ours and other.name < state.me.name)
     if _is_handing_over(state):
         return state, ()
-    term, me = tenure.term, state.me.name
-    if not yields:
-        return state, (Report("conflict", "lower_term_yields", term, other.name, me),)
-    state, effects = begin_handover(state, other.name, None)
-    return state, (Report("yielded", "higher_term_met", record.term, me, other.name), *effects)
+    term, me, other = tenure.term, state.me.name, record.id.node
+    if not _yields(state, tenure, other, record.term):
+        return state, (Report("conflict", "lower_term_yields", term, other, me),)
+    return _yield_to(state, other, record.term)
+
+
+def meet_by_word(state: State) -> Step:
+    """A hot node that is heard, over any broker, although its register is not seen yet: the
+    connection to its broker may take seconds to come back after a cut."""
+    tenure = state.tenure
+    if state.group.policy is not Policy.AVAILABILITY or tenure is None or _is_handing_over(state):
+        return state, ()
+    hot = peers.hot_peer(state)
+    if hot is None or not _yields(state, tenure, hot.name, hot.term):
+        return state, ()
+    return _yield_to(state, hot.name, hot.term)
+
+
+def _yields(state: State, tenure: Tenure, other: str, term: int) -> bool:
+    ours = (tenure.term, state.me.priority)
+    theirs = (term, state.group.member(other).priority)
+    return theirs > ours or (theirs == ours and other < state.me.name)
+
+
+def _yield_to(state: State, other: str, term: int) -> Step:
+    state, effects = begin_handover(state, other, None)
+    return state, (Report("yielded", "higher_term_met", term, state.me.name, other), *effects)
 
 
 def limit_duty(state: State) -> Step:

@@ -93,7 +93,7 @@ def with_good_bye(state: State, event: WillSeen) -> State:
     state = with_view(state, with_will(view, event.node, event.session, now=state.now))
     if peer is None or not event.is_clean:
         return state
-    return with_peer(state, replace(peer, has_stopped=True, ready_since=inf))
+    return with_peer(state, replace(peer, has_stopped=True, ready_since=inf, hot_heard_at=-inf))
 
 
 def _with_life(state: State, event: PeerSeen | HeartbeatSeen) -> State:
@@ -106,14 +106,20 @@ def _with_life(state: State, event: PeerSeen | HeartbeatSeen) -> State:
     peer = peer_of(state, event.node)
     if peer is None:
         return state
-    state = with_peer(state, replace(peer, heard_at=state.now))
+    state = with_peer(state, alive(peer, state.now))
     return replace(state, saved=replace(state.saved, secret_is_proven=True))
+
+
+def alive(peer: Peer, now: float) -> Peer:
+    if peer.role is Role.HOT:
+        return replace(peer, heard_at=now, hot_heard_at=now)
+    return replace(peer, heard_at=now)
 
 
 def heard_record(state: State, node: str) -> State:
     """A live record is a sign of life too."""
     peer = peer_of(state, node)
-    return state if peer is None else with_peer(state, replace(peer, heard_at=state.now))
+    return state if peer is None else with_peer(state, alive(peer, state.now))
 
 
 def peer_lives(state: State, peer: Peer, within: float | None = None) -> bool:

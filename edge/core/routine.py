@@ -11,6 +11,7 @@ from math import inf
 from edge.core.events import HeartbeatSeen, PeerSeen, RecordSeen
 from edge.core.lease import renewal_due_at
 from edge.core.model import Kind
+from edge.core.peers import alive
 from edge.core.register import presence_of, with_presence
 from edge.core.state import Holder, Peer, State, View, peer_of, view_of, with_peer, with_view
 from edge.core.values import replace
@@ -43,7 +44,7 @@ def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | 
     peer = _lively_peer(state, event.node)
     if peer is None or peer.boot != event.boot or peer.config != event.config:
         return None
-    peer = replace(peer, heard_at=state.now, sequence=max(peer.sequence, event.sequence))
+    peer = replace(alive(peer, state.now), sequence=max(peer.sequence, event.sequence))
     return with_peer(with_view(state, view), peer)
 
 
@@ -55,7 +56,7 @@ def _after_word(state: State, view: View, event: PeerSeen) -> State | None:
     if not _is_lively(state, view, event.node, event.session):
         return None
     view = with_presence(view, event.node, event.session, now=state.now)
-    return with_peer(with_view(state, view), replace(peer, heard_at=state.now))
+    return with_peer(with_view(state, view), alive(peer, state.now))
 
 
 def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
@@ -80,7 +81,7 @@ def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
         heard_other_at=state.now,
         held_until=-inf,
     )
-    return with_peer(with_view(state, view), replace(peer, heard_at=state.now))
+    return with_peer(with_view(state, view), alive(peer, state.now))
 
 
 def _after_echo(state: State, view: View, event: RecordSeen) -> State | None:

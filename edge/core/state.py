@@ -72,6 +72,8 @@ class Peer:
     service_level: int = 0
     config: str = ""
     heard_at: float = -inf
+    # The last sign of life while it was hot by its own word.
+    hot_heard_at: float = -inf
     has_stopped: bool = False
     ready_since: float = inf
 
@@ -151,6 +153,7 @@ class State:
     claims_not_before: float = -inf
     yields_until: float = -inf
     preempts_not_before: float = -inf
+    term_heard_at: float = -inf
     stalled_at: float = -inf
     reference_until: float = -inf
     reference_since: float = inf
@@ -208,9 +211,13 @@ def with_peer(state: State, peer: Peer) -> State:
 
 
 def with_term(state: State, term: int) -> State:
-    """Remember the highest term ever seen."""
+    """Remember the highest term ever heard, and when: somebody has taken it."""
     if term <= state.saved.term:
         return state
+    return replace(with_own_term(state, term), term_heard_at=state.now)
+
+
+def with_own_term(state: State, term: int) -> State:
     return replace(state, saved=replace(state.saved, term=term))
 
 

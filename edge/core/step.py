@@ -185,6 +185,7 @@ RULES = (
     orders.follow_handover,
     orders.follow_promotion,
     orders.limit_duty,
+    orders.meet_by_word,
     orders.relieve,
     orders.preempt,
     lease.seed,

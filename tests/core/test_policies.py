@@ -5,7 +5,7 @@ import pytest
 from edge.core import lease
 from edge.core.effects import Report, StopDuty
 from edge.core.events import DutyStopped, NetworkChecked, PromoteOrder
-from edge.core.model import Group, Kind, Policy, RecordId, Role
+from edge.core.model import Group, Kind, Policy, RecordId, Role, Saved
 from tests.core.lab import CLAIM_AFTER, TIMING, Lab, hot_lab, pair_group, record
 
 AVAILABILITY = pair_group(Policy.AVAILABILITY)
@@ -116,6 +116,64 @@ def test_availability_lets_a_hot_node_that_was_killed_stop_its_outputs() -> None
     lab.will("white", "black")
     reference(lab, CLAIM_AFTER - 0.02)
     assert not lab.published(Kind.CLAIM)
+
+
+def beside_a_hot_node() -> Lab:
+    """Two brokers, black hot and heard on both, a reference that has answered for long."""
+    lab = Lab(AVAILABILITY)
+    for broker in AVAILABILITY.brokers:
+        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
+    lab.word("black", Role.HOT, broker="white", term=1)
+    for _ in range(round(TIMING.reconnect / 0.25) + 1):
+        reference(lab, 0.25)
+        lab.foreign("black")
+        lab.beat("black", broker="white")
+    return lab
+
+
+def test_availability_lets_a_hot_node_that_lost_its_lease_stop_its_outputs() -> None:
+    """Its word that it is hot no more is no word that its outputs are off."""
+    lab = beside_a_hot_node()
+    lab.word("black", Role.STANDBY, broker="white", term=1)
+    lab.lose("black")
+    reference(lab, CLAIM_AFTER - 0.02)
+    assert not lab.published(Kind.CLAIM)
+    reference(lab, 0.3)
+    assert lab.role() is Role.HOT
+
+
+def test_availability_waits_for_whoever_has_just_taken_a_new_term() -> None:
+    """Its claim may have been heard of before its word that it is hot."""
+    lab = Lab(AVAILABILITY)
+    lab.connect("white")
+    lab.connect("black", record("black", 1, None, Kind.CLAIM))
+    for _ in range(round(TIMING.reconnect / 0.25) + 5):
+        reference(lab, 0.25)
+        lab.foreign("black")
+    lab.word("black", Role.STANDBY, broker="white", term=7)
+    lab.lose("black")
+    reference(lab, CLAIM_AFTER - 0.02)
+    assert not lab.published(Kind.CLAIM)
+
+
+def test_availability_yields_to_a_hot_node_whose_word_alone_is_heard() -> None:
+    """After a cut its words come to our broker seconds before we reach its own."""
+    lab = hot_lab(AVAILABILITY)
+    lab.tell(NetworkChecked(is_reachable=True))
+    lab.lose("black")
+    lab.word("black", Role.HOT, broker="white", term=7)
+    lab.beat("black", broker="white")
+    assert lab.state.handover is not None
+    assert [each.event for each in lab.found(Report)] == ["yielded"]
+
+
+def test_availability_does_not_yield_to_the_word_of_a_lower_term() -> None:
+    lab = hot_lab(AVAILABILITY, saved=Saved(term=7))
+    lab.tell(NetworkChecked(is_reachable=True))
+    lab.lose("black")
+    lab.word("black", Role.HOT, broker="white", term=7)
+    lab.beat("black", broker="white")
+    assert lab.state.handover is None
 
 
 def test_availability_stays_hot_with_one_broker_and_a_reference() -> None:
