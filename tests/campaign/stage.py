@@ -27,6 +27,7 @@ RESTART_AFTER = 1.0
 DISK_SIZE = "4m"
 MOUNTS = Path("/proc/mounts")
 DISK = "edgecampaign"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where libfaketime puts it
 FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
 
 
@@ -140,6 +141,7 @@ class Stage(Group):
         host, log = self.lan.hosts[name], self.folder / f"{name}.log"
         if name == WITNESS and self.file.witness is Witness.MOSQUITTO:
             return start_mosquitto(host, self.folder / name, log)
+        forget_clocks_of_the_dead()
         path = self.folder / f"{name}.toml"
         path.write_text(text)
         ledger = self.folder / f"{name}.ledger"
@@ -163,6 +165,15 @@ class Stage(Group):
 def faketime_library() -> Path | None:
     found = [path for pattern in FAKETIME for path in Path("/").glob(pattern.removeprefix("/"))]
     return found[0] if found else None
+
+
+def forget_clocks_of_the_dead() -> None:
+    """libfaketime names what it shares by process id, leaves it behind when it is killed, and
+    refuses to start where a new process gets the id of an old one."""
+    for path in SHARED_MEMORY.glob("*faketime_*"):
+        owner = path.name.rpartition("_")[2]
+        if owner.isdecimal() and not is_alive(int(owner)):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
