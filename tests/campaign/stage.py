@@ -27,7 +27,7 @@ RESTART_AFTER = 1.0
 DISK_SIZE = "4m"
 MOUNTS = Path("/proc/mounts")
 DISK = "edgecampaign"
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where libfaketime puts it
+SHARED_MEMORY = Path("/dev/shm")
 FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
 
 
