@@ -136,8 +136,7 @@ def draw_plan(seed: int, wishes: Wishes | None = None) -> Plan:
         group=group,
         open_witnesses=tuple(name for name in witnesses if dice.chance(0.7)),
         paths=2 if len(brokers) <= 3 and dice.chance(0.25) else 1,
-        # An attempt must be answered within claim_timeout, however slow the lease is.
-        delay=min(lease, 1.0) * dice.pick((0.002, 0.01, 0.03, 0.08)),
+        delay=_draw_delay(dice, timing, is_pair=is_pair),
         drift=dice.pick((0.0, 0.01, 0.03, 0.03)),
         lateness=lease * dice.pick((0.0, 0.0, 0.005)),
         keepalive=keepalive,
@@ -150,6 +149,14 @@ def draw_plan(seed: int, wishes: Wishes | None = None) -> Plan:
         trouble=trouble,
         beyond=wishes.beyond,
     )
+
+
+def _draw_delay(dice: Dice, timing: Timing, *, is_pair: bool) -> float:
+    """One way, seconds. An attempt must be answered within claim_timeout, however slow the lease
+    is; and of two brokers both are needed, so that claims which cross each other both fail: there
+    the stagger must be longer than a round trip (docs/protocol.md, What must hold)."""
+    delay = min(timing.lease, 1.0) * dice.pick((0.002, 0.01, 0.03, 0.08))
+    return min(delay, timing.stagger / 3) if is_pair else delay
 
 
 def _draw_members(dice: Dice, wishes: Wishes) -> tuple[tuple[Member, ...], tuple[str, ...], Policy]:
