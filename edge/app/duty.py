@@ -9,6 +9,7 @@ from edge.duty.idle import IdleDuty
 from edge.duty.service import GuardedDuty
 from edge.ports import Message
 from edge.settings import Settings
+from edge.settings.values import Watchdog
 
 
 def make_duty(
@@ -24,6 +25,9 @@ def make_duty(
         lease=settings.timing.lease,
         fence_delay=settings.timing.fence_delay,
         addresses=tuple((each.address, each.interface) for each in settings.duty.address),
+        watchdog=settings.watchdog_device if settings.watchdog is not Watchdog.OFF else "",
+        watchdog_timeout=settings.watchdog_timeout,
+        watchdog_is_required=settings.watchdog is Watchdog.REQUIRED,
     )
     return GuardedDuty(settings.duty, guard, changed_at)
 

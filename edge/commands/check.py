@@ -11,6 +11,7 @@ from broker.engine import known_defects
 from broker.probe import Target, probe
 from edge.adapters.netcheck import ping
 from edge.adapters.operator import GroupClient, login_endpoint, login_with_secret
+from edge.commands.check_duty import duty_findings
 from edge.commands.check_machine import Finding, Level, machine_findings, port_is_taken
 from edge.commands.check_policy import policy_findings
 from edge.errors import OperatorError
@@ -45,7 +46,8 @@ def _show(console: Console, finding: Finding) -> None:
 
 
 async def _findings(settings: Settings, name: str) -> AsyncIterator[Finding]:
-    for finding in (*_file_findings(settings, name), *machine_findings(settings, name)):
+    own = (*_file_findings(settings, name), *machine_findings(settings, name))
+    for finding in (*own, *duty_findings(settings)):
         yield finding
     for port in settings.listen_ports(name):
         yield await _port(settings, name, port)

@@ -48,6 +48,9 @@ class GuardSettings:
     probes: int = 2
     probe_wait: float = 0.04
     with_cgroups: bool = True  # where they can be written
+    watchdog: str = ""  # the device; "" for none
+    watchdog_timeout: int = 1
+    watchdog_is_required: bool = False
 
     def to_line(self) -> dict[str, object]:
         return {
@@ -62,8 +65,18 @@ class GuardSettings:
             "probes": self.probes,
             "probe_wait": self.probe_wait,
             "with_cgroups": self.with_cgroups,
+            "watchdog": self._watchdog(),
             # The kernel takes the address of a dead guard away within the lease, rounded up.
             "probe_patience": int(self.lease) + 1.5,
+        }
+
+    def _watchdog(self) -> dict[str, object] | None:
+        if not self.watchdog:
+            return None
+        return {
+            "device": self.watchdog,
+            "timeout": self.watchdog_timeout,
+            "is_required": self.watchdog_is_required,
         }
 
 
@@ -218,6 +231,8 @@ class Handle:
                 for problem in message["problems"]:
                     log.warning("Guard: %s", problem)
                 self._callbacks.on_withdrawn(message["why"])
+            case "problem":
+                log.warning("Guard: %s", message["why"])
             case "ready" | "refused":
                 self._started(message)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.settings.duty import RunOn
 from edge.settings.refusals import Refusal
+from edge.settings.values import Watchdog
 
 if TYPE_CHECKING:
     from edge.settings import Settings
@@ -53,6 +54,19 @@ def _addresses_are_nobodys_own(settings: "Settings") -> Refusal | None:
     return None
 
 
+def _watchdog_resets_in_time(settings: "Settings") -> Refusal | None:
+    """A reset must come before anybody else is hot: within `claim_after`, by whole seconds."""
+    lease, timeout = settings.timing.lease, settings.watchdog_timeout
+    if settings.watchdog is not Watchdog.REQUIRED or timeout <= 1.06 * lease:
+        return None
+    return Refusal(
+        ("watchdog",),
+        settings.watchdog.value,
+        f"cannot be kept: devices count whole seconds, {timeout} s is longer than the lease of "
+        f"{lease:g} s; use a lease of {timeout} s, or write auto",
+    )
+
+
 def _grace_fits_the_lease(settings: "Settings") -> Refusal | None:
     """The rest of the lease is for renewals that come late: SIGTERM must not go out for one."""
     lease = settings.timing.lease
@@ -92,5 +106,6 @@ DUTY_LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _addresses_are_unique,
     _addresses_are_nobodys_own,
     _grace_fits_the_lease,
+    _watchdog_resets_in_time,
     _starting_fits_the_phase,
 )

@@ -6,6 +6,7 @@ defaults are filled in. `edge.settings.file.load_settings` makes one and words t
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +38,7 @@ from edge.settings.values import (
     Recording,
     Seconds,
     Timing,
+    Watchdog,
     Witness,
     split_address,
 )
@@ -89,6 +91,8 @@ class Settings(BaseSettings):
     broker: Broker = Broker()
     access: Access = Access()
     duty: Duty
+    watchdog: Watchdog = Watchdog.OFF
+    watchdog_device: str = "/dev/watchdog"
     recording: Recording = Recording()
     console: Console | None = None
     database: Database | None = None
@@ -146,6 +150,11 @@ class Settings(BaseSettings):
     @property
     def witnesses(self) -> tuple[Witness, ...]:
         return self.witness
+
+    @property
+    def watchdog_timeout(self) -> int:
+        """Whole seconds, as the devices count: the first that lets an orderly end be over."""
+        return max(1, math.ceil(self.timing.lease))
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -150,6 +150,14 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Watchdog(StrEnum):
+    """Whether the machine is reset when nobody ends the duty in time."""
+
+    OFF = "off"
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
 class Node(Table):
     """A process that runs an agent and a broker; priority 0 is hot only by an operator's order."""
 

@@ -9,6 +9,7 @@ from edge.errors import SettingsError
 from edge.settings import Settings
 from edge.settings.duty import DutyHook, DutyProcess, Health, RunOn
 from edge.settings.file import load_settings
+from edge.settings.values import Watchdog
 from tests.shell.conftest import BASE
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -33,6 +34,17 @@ def test_the_grace_is_a_quarter_of_the_lease(tmp_path: Path, profile: str, grace
     assert load(tmp_path, f'profile = "{profile}"\n{BASE}').duty.grace == grace
     given = load(tmp_path, f'profile = "{profile}"\n{BASE}[duty]\ngrace = 0.01\n')
     assert given.duty.grace == 0.01
+
+
+def test_a_watchdog_is_off_unless_asked_for(tmp_path: Path) -> None:
+    assert load(tmp_path, BASE).watchdog is Watchdog.OFF
+    assert load(tmp_path, f'watchdog = "required"\n{BASE}').watchdog_timeout == 1
+
+
+def test_a_required_watchdog_must_bite_before_anybody_else_is_hot(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"watchdog .*whole seconds.*use a lease of 1 s"):
+        load(tmp_path, f'watchdog = "required"\nprofile = "fast"\n{BASE}')
+    load(tmp_path, f'watchdog = "auto"\nprofile = "fast"\n{BASE}')
 
 
 def test_the_topics_of_health_checks_are_named_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from edge.duty.guard.loop import Loop
 from edge.duty.guard.probe import Manner
 from edge.duty.guard.processes import Process, Processes, Reports
 from edge.duty.guard.spawning import Plan
+from edge.duty.guard.watchdog import Watchdog, WatchdogError
 
 # What is left of the lease when the last process is killed and the addresses are gone.
 LAST = 0.01
@@ -46,6 +47,7 @@ class Guard:
         self._problems: list[str] = []
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
+        self.watchdog: Watchdog | None = None
 
         self._orders: dict[str, Callable[[Message], None]] = {
             "ping": self._ping,
@@ -85,10 +87,28 @@ class Guard:
 
     def _deadline_passed(self) -> None:
         """Of a duty that ended by order, nothing is left and nobody needs to be told."""
-        if self._farewells or self._addresses.is_any_held() or self._guarded():
-            self._let_go("deadline")
-        else:
+        if self._is_idle():
             self._deadline.end()
+        else:
+            self._let_go("deadline")
+
+    def _is_idle(self) -> bool:
+        return not (self._farewells or self._addresses.is_any_held() or self._guarded())
+
+    def _feed_watchdog(self) -> str:
+        """Arm it before the first thing is held, feed it with each new deadline. What is still
+        held when the deadlines end is ended by the reset of the machine."""
+        if self.watchdog is None:
+            return ""
+        try:
+            self.watchdog.arm()
+        except WatchdogError as error:
+            return str(error)
+        return ""
+
+    def _disarm_watchdog(self) -> None:
+        if self.watchdog is not None and not self._why and self._is_idle():
+            self.watchdog.disarm()
 
     def _guarded(self) -> list[Process]:
         return [each for each in self._processes.all() if each.is_guarded]
@@ -101,6 +121,8 @@ class Guard:
         is_ours = not self._why and self._deadline.extend(message["term"], message["deadline"])
         if is_ours:
             self._addresses.refresh(self._deadline.at)
+            if not self._is_idle():
+                self._feed_watchdog()
         self._ping(message)
 
     def _ping(self, message: Message) -> None:
@@ -134,6 +156,8 @@ class Guard:
             self._answer(message, "the former duty is still ending")
         elif not self._deadline.is_ahead():
             self._answer(message, "the lease does not last long enough to hold anything")
+        elif why := self._feed_watchdog():
+            self._answer(message, why)
         else:
             return True
         return False
@@ -272,11 +296,13 @@ class Guard:
         then, self._then = self._then, []
         problems, self._problems = self._problems, []
         took = time.monotonic() - self._began_at
+        self._disarm_watchdog()
         self._say(**{"is": "withdrawn", "why": why, "took": took, "problems": problems})
         for each in then:
             each()
 
     def _answer(self, message: Mapping[str, object], why: str = "", **more: object) -> None:
+        self._disarm_watchdog()
         outcome = {"is": "failed", "why": why} if why else {"is": "done"}
         self._say(id=message["id"], **outcome, **more)
 

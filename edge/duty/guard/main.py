@@ -10,6 +10,7 @@ from edge.duty.guard.alone import Lock
 from edge.duty.guard.channel import Channel, Message
 from edge.duty.guard.guard import Guard
 from edge.duty.guard.loop import Loop
+from edge.duty.guard.watchdog import Watchdog, WatchdogError
 
 # How long the guard of an earlier life may take to end by itself.
 PATIENCE = 3.0
@@ -51,9 +52,28 @@ class Main:
             self._channel.say(**{"is": "refused", "why": f"cannot sweep: {error}"})
             return
         privilege.insist()
+        watchdog, why = self._watchdog(message["watchdog"])
+        if why:
+            self._channel.say(**{"is": "refused", "why": why})
+            return
         self._guard = Guard(self._loop, message, self._channel.say, self._oom_score)
+        self._guard.watchdog = watchdog
         self._guard.output = self._pass_on
         self._channel.say(**{"is": "ready", "swept": swept})
+
+    def _watchdog(self, wanted: Message | None) -> tuple[Watchdog | None, str]:
+        """The one to use, if any; or why the guard must not begin."""
+        if wanted is None:
+            return None, ""
+        watchdog = Watchdog(wanted["device"], wanted["timeout"])
+        try:
+            watchdog.try_out()
+        except WatchdogError as error:
+            if wanted["is_required"]:
+                return None, f"the watchdog is required: {error}"
+            self._channel.say(**{"is": "problem", "why": f"no watchdog: {error}"})
+            return None, ""
+        return watchdog, ""
 
     def _pass_on(self, name: str, line: str) -> bool:
         return self._channel.say_if_room(**{"is": "output", "name": name, "line": line})
