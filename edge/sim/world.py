@@ -271,6 +271,7 @@ class World:
         for link, connection in host.connections.items():
             beat = HeartbeatSeen(link, host.name, connection.session, boot, sequence, *what)
             send(connection, beat)
+        self._say_news(host, state)  # what time alone has changed, as the agent does
 
     def _say_news(self, host: Host, state: State) -> None:
         said = (state.role, _shown_term(state), service_level(state))
