@@ -36,6 +36,9 @@ def arguments() -> Wanted:
         help="what the witness of policy witness is",
     )
     parser.add_argument("--profile", choices=["normal", "fast", "safe"], default="normal")
+    parser.add_argument(
+        "--duty", action="store_true", help="a virtual address moves, and is watched from outside"
+    )
     parser.add_argument("--out", type=Path, help="folder for the results (default: a new one)")
     given = parser.parse_args()
     out = given.out or Path(tempfile.mkdtemp(prefix="edge-campaign-"))
@@ -47,6 +50,7 @@ def arguments() -> Wanted:
         given.witness,
         given.profile,
         out.absolute(),
+        given.duty,
     )
 
 

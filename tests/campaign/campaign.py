@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.campaign import seen
 from tests.campaign.checks import Finding, never_two_hot
 from tests.campaign.client import Client
+from tests.campaign.duty_watch import DutyWatch, watching
 from tests.campaign.history import History, Rules
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.plan import episodes
@@ -46,6 +47,7 @@ class Wanted:
     witness: str
     profile: str
     out: Path
+    duty: bool = False
 
     def group_file(self) -> GroupFile:
         alone = self.policy in WITHOUT_WITNESS
@@ -68,6 +70,7 @@ class Campaign:
     client: Client
     nemesis: Nemesis
     rules: Rules
+    watch: DutyWatch | None = None
     begun_at: float = field(default_factory=time.monotonic)
     played: int = 0
     recorded: int = 0
@@ -106,14 +109,29 @@ class Campaign:
     def conclude(self) -> list[Finding]:
         """Judge, and write the page and the drawing."""
         history, out = self.history(), self.wanted.out
-        found = judge(history)
+        found = [*judge(history), *self._two_duties(history)]
         (out / "report.md").write_text(page(self._title(), history, figures(history), found))
+        if self.watch is not None:
+            with (out / "report.md").open("a") as report:
+                lines = self.watch.lines(self.nemesis.suffered, self.begun_at)
+                report.write("\n" + "\n".join(lines) + "\n")
         (out / "timeline.svg").write_text(draw(history, found, self._broker_spans()))
         (out / "history.jsonl").write_text("".join(told(history)))
         violations = [each for each in found if not each.excuse]
         if violations:
             self.keep_recordings()
         return violations
+
+    def _two_duties(self, history: History) -> list[Finding]:
+        """Policy availability may have two hot nodes; their duties come and go with them."""
+        if self.watch is None or history.rules.policy == "availability":
+            return []
+        return [
+            Finding(
+                "never two duties", each.began_at, f"{' and '.join(each.nodes)} had the address"
+            )
+            for each in self.watch.overlaps()
+        ]
 
     def _title(self) -> Title:
         wanted = self.wanted
@@ -178,12 +196,24 @@ def on_stage(wanted: Wanted) -> Iterator[Campaign]:
         stage = Stage(lan, observer, folder, wanted.group_file(), topic_filters=seen.TOPICS)
         stack.callback(stage.close)
         stage.prepare()
+        watch = stack.enter_context(_duty(stage)) if wanted.duty else None
         stack.enter_context(_sentinel(folder))
         _start(stage)
         client = Client(lan.hosts)
         stack.callback(client.close)
         rules = rules_of(wanted.policy, stage.file)
-        yield Campaign(wanted, stage, client, Nemesis(stage, client), rules)
+        yield Campaign(wanted, stage, client, Nemesis(stage, client), rules, watch)
+
+
+@contextmanager
+def _duty(stage: Stage) -> Iterator[DutyWatch]:
+    """A virtual address for the hot node; who dies leaves its guard to end it."""
+    hosts = stage.lan.hosts
+    address = hosts[stage.file.nodes[0]].address.rpartition(".")[0] + ".200"
+    stage.file.more = f'[[duty.address]]\naddress = "{address}/24"\ninterface = "eth0"\n'
+    stage.leaves_guards = True
+    with watching(address, {name: hosts[name].namespace for name in stage.file.nodes}) as watch:
+        yield watch
 
 
 @contextmanager

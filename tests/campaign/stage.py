@@ -38,6 +38,7 @@ class Stage(Group):
     deaths: list[Died] = field(default_factory=list)
     restarts: dict[str, float] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    leaves_guards: bool = False
     disks: ExitStack = field(default_factory=ExitStack)
     _holds: Counter[tuple[str, str | int]] = field(default_factory=Counter)
 
@@ -102,7 +103,8 @@ class Stage(Group):
     def _bury(self, name: str, died: Died, restart_after: float = RESTART_AFTER) -> None:
         self.deaths.append(died)
         self.marks.append(Ended(died.at, name))
-        self.lan.hosts[name].namespace.kill_all()
+        if not self.leaves_guards:
+            self.lan.hosts[name].namespace.kill_all()
         self.restarts[name] = time.monotonic() + restart_after
 
     def broker_pids(self, name: str) -> list[int]:

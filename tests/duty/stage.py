@@ -178,7 +178,7 @@ class Machine:
         family: socket.AddressFamily = socket.AF_INET,
         kind: socket.SocketKind = socket.SOCK_STREAM,
     ) -> socket.socket:
-        with self.namespace._entered():
+        with self.namespace.entered():
             return socket.socket(family, kind)
 
     def addresses(self) -> set[str]:

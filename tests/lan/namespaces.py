@@ -81,11 +81,11 @@ class Namespace:
 
     def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """A socket that belongs to this namespace, whoever uses it afterwards."""
-        with self._entered():
+        with self.entered():
             return socket.socket(socket.AF_INET, kind)
 
     @contextmanager
-    def _entered(self) -> Iterator[None]:
+    def entered(self) -> Iterator[None]:
         """The calling thread alone changes its namespace, for as long as the block lasts."""
         with Path("/proc/thread-self/ns/net").open("rb") as home:
             with (NAMED / self.name).open("rb") as inside:
