@@ -127,9 +127,7 @@ class Campaign:
         if self.watch is None or history.rules.policy == "availability":
             return []
         return [
-            Finding(
-                "never two duties", each.began_at, f"{' and '.join(each.nodes)} had the address"
-            )
+            Finding("never two duties", each.began_at, f"{each.nodes} had the address")
             for each in self.watch.overlaps()
         ]
 

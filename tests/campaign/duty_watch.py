@@ -1,11 +1,12 @@
-"""Who has the virtual address, as the kernels say it: every node's is asked in turn, some hundred times
-a second, over a socket of its own in the node's namespace. No node takes part in it."""
+"""Who has the virtual address, as the kernels say it: every node's is asked in turn, some hundred
+times a second, over a socket of its own in the node's namespace. No node takes part in it."""
 
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from edge.duty.guard.netlink import Kernel, parse
 from tests.campaign.history import Suffered
@@ -55,7 +56,7 @@ class DutyWatch:
     def moves(self) -> int:
         """How often the address came to another node than the one that had it before."""
         owners = [nodes[0] for _, nodes in self.holders if nodes]
-        return sum(one != other for one, other in zip(owners, owners[1:], strict=False))
+        return sum(one != other for one, other in pairwise(owners))
 
     def lines(self, faults: Iterable[Suffered], begun_at: float) -> list[str]:
         """For the report."""
