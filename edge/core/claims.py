@@ -93,7 +93,14 @@ def _alone_at(state: State) -> float:
     if state.group.policy is Policy.SAFETY or state.reference_until <= state.now:
         return inf
     # Whose cable has just come back meets the router before the peer: that is no proof.
-    return max(own_at, state.reference_since + state.group.timing.reconnect, _unheard_at(state))
+    settled_at = state.reference_since + state.group.timing.reconnect
+    return max(own_at, settled_at, _unheard_at(state), _parted_for_long_at(state))
+
+
+def _parted_for_long_at(state: State) -> float:
+    """A connection that has just ended is no dead peer: it may be back at once, and the peer may
+    be in the same doubt about us."""
+    return state.parted_at + state.group.timing.claim_after
 
 
 def _unheard_at(state: State) -> float:

@@ -154,6 +154,7 @@ class State:
     yields_until: float = -inf
     preempts_not_before: float = -inf
     term_heard_at: float = -inf
+    parted_at: float = -inf
     stalled_at: float = -inf
     reference_until: float = -inf
     reference_since: float = inf
@@ -197,7 +198,10 @@ def _link_of(view: View) -> Link:
 
 
 def without_view(state: State, link: Link) -> State:
-    return replace(state, views=tuple(each for each in state.views if each.link != link))
+    views = tuple(each for each in state.views if each.link != link)
+    if len(views) == len(state.views) or link.broker == state.me.name:
+        return replace(state, views=views)
+    return replace(state, views=views, parted_at=state.now)
 
 
 def peer_of(state: State, name: str) -> Peer | None:

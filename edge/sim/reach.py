@@ -18,6 +18,7 @@ class Reach:
         self._hosts = hosts
         self._group = network.plan.group
         self._is_asked = False
+        self._within: dict[str, frozenset[str]] = {}
         # Whether a cut or a clogged wire has come between two hosts that have not met since.
         self.is_apart = False
         self.together_since = -inf
@@ -32,9 +33,13 @@ class Reach:
     def _look(self, *_: None) -> None:
         self._is_asked = False
         for host in self._hosts:
+            within, before = self._network.reachable(host), self._within.get(host.name, frozenset())
+            self._within[host.name] = frozenset(within)
+            # A record that was stuck may still be confirmed by a broker that is back.
+            is_new = not before >= set(within)
             if not self._is_cut_off(host):
                 host.cut_off_at = inf
-            elif host.cut_off_at == inf:
+            elif host.cut_off_at == inf or is_new:
                 host.cut_off_at = self._agenda.now
         if self._group.policy is Policy.AVAILABILITY:
             self._look_at_pair()

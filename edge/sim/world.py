@@ -196,6 +196,8 @@ class World:
                     life.kill(self, host, resets=self.dice.chance(0.5))
                     return
             self._carry_out(host, effect)
+            if host.state is None:
+                return  # it has left: that was its last word
 
     def _carry_out(self, host: Host, effect: Effect) -> None:  # noqa: C901  one line a case
         match effect:

@@ -156,6 +156,22 @@ def test_availability_waits_for_whoever_has_just_taken_a_new_term() -> None:
     assert not lab.published(Kind.CLAIM)
 
 
+def test_availability_does_not_take_a_broken_connection_for_a_dead_peer() -> None:
+    """Both nodes would, at the same moment, and both be hot alone."""
+    lab = Lab(AVAILABILITY)
+    lab.connect("white")
+    lab.connect("black", record("black", 1, None, Kind.RELEASE, session="0-1", term=0))
+    lab.echoes = False
+    reference(lab, TIMING.reconnect + 0.5)
+    lab.forget()
+    lab.echoes = True
+    lab.lose("black")
+    reference(lab, CLAIM_AFTER - 0.02)
+    assert not lab.published(Kind.CLAIM)
+    reference(lab, 0.3)
+    assert lab.role() is Role.HOT
+
+
 def test_availability_yields_to_a_hot_node_whose_word_alone_is_heard() -> None:
     """After a cut its words come to our broker seconds before we reach its own."""
     lab = hot_lab(AVAILABILITY)
