@@ -219,15 +219,21 @@ class Connection:
             problem = _words(error)
         except ValueError as error:  # a name that cannot be one
             problem = str(error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
+        try:
             self._loop.call_soon_threadsafe(self._attach, problem)
+        except RuntimeError:  # the loop was closed meanwhile: nobody listens any more
+            self._close_unused(self._client.socket())
+
+    @staticmethod
+    def _close_unused(sock: object) -> None:
+        if isinstance(sock, socket.socket):
+            sock.close()
 
     def _attach(self, problem: str | None) -> None:
         sock = self._client.socket()
         if self._is_over:
             self._client.disconnect()  # given up meanwhile; no will for a session that never was
-            if isinstance(sock, socket.socket):
-                sock.close()
+            self._close_unused(sock)
         elif not isinstance(sock, socket.socket):
             self._lose(problem or "it closes connections at once")
             self._deliver()

@@ -179,12 +179,13 @@ async def _until_told(group: Group, client: GroupClient, now_hot: str) -> Mappin
     """The event with the measured times follows the change; without it nothing is wrong."""
     with suppress(TimeoutError):
         async with asyncio.timeout(EVENT_TIMEOUT):
-            while True:
-                for each in client.view.events:
-                    if each.get("to") == now_hot:
-                        return each
+            while not _told_of(client.view, now_hot):
                 await _next(group, client)
-    return {}
+    return _told_of(client.view, now_hot)
+
+
+def _told_of(view: GroupView, node: str) -> Mapping[str, object]:
+    return next((each for each in view.events if each.get("to") == node), {})
 
 
 def _show_steps(group: Group, node: str | None, told: Mapping[str, object]) -> None:

@@ -172,6 +172,18 @@ def test_availability_does_not_take_a_broken_connection_for_a_dead_peer() -> Non
     assert lab.role() is Role.HOT
 
 
+def test_availability_never_starts_alone_while_it_hears_a_hot_node_over_its_own_broker() -> None:
+    """However long the connection to the other broker has been gone."""
+    lab = beside_a_hot_node()
+    lab.lose("black")
+    for _ in range(20):
+        reference(lab, 0.25)
+        lab.beat("black", broker="white")
+    assert not lab.published(Kind.CLAIM)
+    reference(lab, CLAIM_AFTER + 0.3)
+    assert lab.role() is Role.HOT
+
+
 def test_availability_yields_to_a_hot_node_whose_word_alone_is_heard() -> None:
     """After a cut its words come to our broker seconds before we reach its own."""
     lab = hot_lab(AVAILABILITY)

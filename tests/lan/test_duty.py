@@ -109,6 +109,7 @@ def test_the_duty_follows_a_planned_switchover(group: Group, tmp_path: Path) -> 
     assert response["status"] == "ok"
     steps = [each["step"] for each in response["data"]["steps"]]  # type: ignore[index]
     assert steps.index("stop pump") < steps.index(f"drop {address_of(group)}/24")
+    group.wait_for(lambda: hook_lines(tmp_path, "black")[-1].endswith("hot"), "black's on_hot")
     assert int(hook_lines(tmp_path, "black")[-1].split()[0]) > int(terms[-1])
     assert hook_lines(tmp_path, "white")[-1].endswith("standby")
 
@@ -224,4 +225,4 @@ def test_a_topic_that_stops_changing_moves_the_duty(make_group: MakeGroup) -> No
         return group.role("black") == "hot"
 
     group.wait_for(black_is_hot, "black takes over from a node whose meter stands still", 60)
-    assert "plant/level" in str(group.own_state("white")["reason"])
+    assert "process meter" in str(group.own_state("white")["reason"])

@@ -1,6 +1,6 @@
 """What real nodes recorded of themselves, put together: the strongest word on two hot nodes."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,9 @@ def test_intervals_of_being_hot_never_meet_and_every_run_repeats_itself(
         assert len(files) > 2, "the ring has turned"
         found += [(interval, name) for interval in hot_intervals(*files)]
     found.sort(key=lambda pair: pair[0].since)
-    assert [name for _, name in found] == ["white", "black", "white", "black"]
+    # On a busy machine a node of this quick profile may lose its lease and take it back.
+    names = [name for name, _ in groupby(name for _, name in found)]
+    assert names == ["white", "black", "white", "black"]
     terms = [interval.term for interval, _ in found]
     assert terms == sorted(set(terms))
     # The killed process did nothing to the end of its lease: that it was fenced is the other rule.

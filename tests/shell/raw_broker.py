@@ -19,6 +19,20 @@ class RawBroker:
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
 
+# A test may have replaced asyncio.sleep to count the pauses of the product.
+REAL_SLEEP = asyncio.sleep
+# Turns of the loop from a connection's first byte to its script.
+TURNS = 5
+
+
+async def _be_accepted() -> None:
+    """Connections that asyncio is just accepting reach their scripts, so that each is closed."""
+    accepting = [each for each in asyncio.all_tasks() if "_accept" in repr(each.get_coro())]
+    await asyncio.gather(*accepting, return_exceptions=True)
+    for _ in range(TURNS):
+        await REAL_SLEEP(0)
+
+
 @asynccontextmanager
 async def raw_broker(script: Script, host: str = "127.0.0.1") -> AsyncIterator[RawBroker]:
     """Runs `script` for every connection; closes a connection when its script is done."""
@@ -27,9 +41,11 @@ async def raw_broker(script: Script, host: str = "127.0.0.1") -> AsyncIterator[R
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         broker.accepted += 1
         broker.writers.append(writer)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            await script(reader, writer)
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await script(reader, writer)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
     broker.port = server.sockets[0].getsockname()[1]
@@ -37,6 +53,7 @@ async def raw_broker(script: Script, host: str = "127.0.0.1") -> AsyncIterator[R
         yield broker
     finally:
         server.close()
+        await _be_accepted()
         for writer in broker.writers:
             writer.close()
 

@@ -292,6 +292,7 @@ def alone_beside_a_hot_node_that_is_heard(patch: pytest.MonkeyPatch) -> None:
 @variant
 def of_two_hot_nodes_none_yields(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(orders, "meet", lambda state, *_: (state, ()))
+    _without_rule(patch, orders.meet_by_word)
 
 
 @variant

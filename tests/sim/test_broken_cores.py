@@ -13,7 +13,14 @@ import pytest
 from edge.core.model import Policy
 from edge.sim.batch import run_one
 from edge.sim.plan import Wishes
-from tests.core import test_claiming, test_holding, test_orders, test_records, test_wills
+from tests.core import (
+    test_claiming,
+    test_holding,
+    test_orders,
+    test_policies,
+    test_records,
+    test_wills,
+)
 from tests.sim.broken import VARIANTS, break_core
 
 # How many seeds are tried before a broken core counts as unnoticed.
@@ -45,7 +52,6 @@ BY_SEEDS: dict[str, Seeds] = {
     "a_switchover_releases_before_the_outputs_stop": Seeds(13, TRIO, "OneHot"),
     "a_better_node_takes_the_role_back": Seeds(9, TRIO, "NoNeedlessChange"),
     "alone_without_a_reference": Seeds(3, AVAILABILITY, "StopsWhenCutOff"),
-    "alone_beside_a_hot_node_that_is_heard": Seeds(138, AVAILABILITY, "OneHot"),
     "of_two_hot_nodes_none_yields": Seeds(4, AVAILABILITY, "OneHot"),
 }
 BY_TEST: dict[str, Callable[[], None]] = {
@@ -76,6 +82,9 @@ BY_TEST: dict[str, Callable[[], None]] = {
     ),
     "what_an_earlier_tenure_holds_counts": (
         test_claiming.test_an_attempt_counts_on_nothing_that_an_older_term_still_holds
+    ),
+    "alone_beside_a_hot_node_that_is_heard": (
+        test_policies.test_availability_never_starts_alone_while_it_hears_a_hot_node_over_its_own_broker
     ),
     "an_empty_register_is_claimed": test_claiming.test_an_empty_register_is_never_claimed,
     "a_sign_of_life_after_the_wills_is_ignored": (
