@@ -55,6 +55,9 @@ class Server:
         self._ready: list[Client] = []
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._agenda_timer: asyncio.TimerHandle | None = None
+        self.router.agenda.now = self.loop.time()
+        self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
         """Listen everywhere or nowhere: EngineError if one address cannot be had."""
@@ -68,12 +71,13 @@ class Server:
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._agenda_timer):
+            if timer:
+                timer.cancel()
         for listener in self._listeners:
             listener.close()
         for client in tuple(self.clients):
-            client.abort()
+            client.shut_down()
         self._checks.shutdown(wait=False, cancel_futures=True)
 
     def is_full(self) -> bool:
@@ -91,8 +95,22 @@ class Server:
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        self.router.agenda.now = self.loop.time()
         for client in ready:
             client.flush()
+
+    def _arm_agenda(self) -> None:
+        """Sessions, wills and messages that end by themselves."""
+        if self._agenda_timer:
+            self._agenda_timer.cancel()
+        next_at = self.router.agenda.next_at
+        self._agenda_timer = (
+            self.loop.call_at(next_at, self._run_agenda) if next_at < math.inf else None
+        )
+
+    def _run_agenda(self) -> None:
+        self.router.agenda.run(self.loop.time())
+        self._arm_agenda()
 
     def _publish_statistics(self) -> None:
         self._statistics.publish(self.loop.time())
@@ -217,7 +235,10 @@ class Client(asyncio.BufferedProtocol):
             connection.cut_off()
             transport.abort()
 
-    def abort(self) -> None:
+    def shut_down(self) -> None:
+        """Now: what the socket does not take at once is lost."""
+        if self.connection.shut_down():
+            self.flush()
         self._transport.abort()
 
     # Time

@@ -3,7 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.packets import Connect, Packet, Plain, Publish, Subscribe, encode
+from broker.codec import encode
+from broker.packets import Connect, Packet, Plain, Publish, Subscribe
 from tests.mqtt.strategies import all_packets
 from tests.mqtt.tools import Hub
 

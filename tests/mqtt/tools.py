@@ -1,9 +1,10 @@
 """A broker without sockets: peers speak packets to connections, time is a number."""
 
 from broker.access import Access
+from broker.codec import decode_body, encode
 from broker.connection import Connection, State
 from broker.framing import Incoming
-from broker.packets import Connack, Connect, Packet, Publish, decode_body, encode
+from broker.packets import Connack, Connect, Packet, Publish
 from broker.router import Router
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 
