@@ -43,7 +43,7 @@ class Connection:
     __slots__ = (
         "_access", "_connect", "_handle", "_heard_at", "_incoming", "_is_dirty", "_largest",
         "_patience", "_role", "_router", "_session", "_version", "_wake", "_will", "_work",
-        "challenge", "name", "out", "state",
+        "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Connection:
         self.state = State.WAITING
         self.challenge: Challenge | None = None
         self.name = peer
+        self.was_told = False  # why it ends; only MQTT 5 has words for that
         self._router = router
         self._access = access
         self._wake = wake
@@ -277,11 +278,13 @@ class Connection:
         if len(data) > self._session.terms.maximum_packet_size:
             data = codec.encode(Farewell(code), MQTT_5)
         if len(data) <= self._session.terms.maximum_packet_size:
+            self.was_told = True
             self.answer(data)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._router.counters.refused += 1
         asked = self._connect.properties.maximum_packet_size if self._connect else None
+        self.was_told = self._version == MQTT_5
         self.answer(greeting.rejection(self._version, refusal, asked or LARGEST_PACKET))
         self._end(f"refused: {refusal.reason}")
 

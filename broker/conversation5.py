@@ -20,6 +20,7 @@ from broker.packets import (
 )
 from broker.properties import read_publish_extras
 from broker.reasons import ReasonCode
+from broker.router import FORBIDDEN, RESERVED
 from broker.subscriptions import SHARE_PREFIX
 
 # Why something was refused, in words for whoever looks for the mistake.
@@ -85,7 +86,9 @@ class Conversation5(Conversation):
 
     def _confirm(self, qos: int, packet_id: int, work: int) -> None:
         code = ReasonCode.SUCCESS if work > 0 else ReasonCode.NO_MATCHING_SUBSCRIBERS
-        if work < 0:
+        if work == RESERVED:
+            code = ReasonCode.TOPIC_NAME_INVALID
+        elif work == FORBIDDEN:
             code = ReasonCode.NOT_AUTHORIZED
         elif qos == 2:
             self._session.received.add(packet_id)

@@ -25,6 +25,9 @@ from broker.topics import RetainedStore
 
 # A tenth of a turn is left to a publisher that fills a crowded queue.
 CROWDED_WORK: Final = 9
+# Answers of `publish` that are no amount of work.
+FORBIDDEN: Final = -1
+RESERVED: Final = -2
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
 
@@ -180,7 +183,7 @@ class Router:
         sender: Session | None = None,
         extras: PublishExtras = NO_EXTRAS,
     ) -> int:
-        """A client's message. How much work it was, in deliveries; -1 if its role may not.
+        """A client's message. How much work it was, in deliveries; negative if it may not come.
 
         `first` is the packet's first byte, with QoS and retain. Filling a crowded queue counts as
         more work, so that the reader gets more turns: a fast publisher goes at the pace of a
@@ -190,7 +193,7 @@ class Router:
         route = self._routes.known.get(raw_topic) or self._routes.look_up(raw_topic)
         if route.topic[0] == "$" or not role.may_publish(route.topic):
             self.counters.denied += 1
-            return -1
+            return RESERVED if route.topic[0] == "$" else FORBIDDEN
         crowded = self.counters.crowded
         message = Message(
             route.topic, route.encoded, payload, first >> 1 & 3, is_urgent=route.is_urgent

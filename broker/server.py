@@ -34,6 +34,8 @@ BACKLOG: Final = 1024
 CHECKS: Final = 2
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
 UNSENT_SIZE: Final = 128 * 1024
+# Seconds that an MQTT 5 client has to read why it was closed.
+LINGER: Final = 1.0
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
@@ -128,6 +130,7 @@ class Client(asyncio.BufferedProtocol):
         self._lost_reason: str | None = None
         self._rest = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._check: asyncio.Future[bool] | None = None
 
     # What asyncio calls
@@ -155,6 +158,8 @@ class Client(asyncio.BufferedProtocol):
         return self._server.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._linger_timer:
+            return
         self.connection.receive(bytes(self._server.read_buffer[:nbytes]))
         self._take_turn()
 
@@ -216,6 +221,8 @@ class Client(asyncio.BufferedProtocol):
         self._server.clients.discard(self)
         if self._timer:
             self._timer.cancel()
+        if self._linger_timer:
+            self._linger_timer.cancel()
         if self._check:
             self._check.cancel()
 
@@ -230,10 +237,26 @@ class Client(asyncio.BufferedProtocol):
         waiting = transport.get_write_buffer_size()
         if connection.state is State.ENDED:
             # Closing waits for what is written to leave; a peer that does not read gets no time.
-            transport.abort() if waiting else transport.close()
+            if waiting:
+                transport.abort()
+            elif connection.was_told and transport.can_write_eof():
+                self._linger()
+            else:
+                transport.close()
         elif waiting + connection.missed_bytes > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
+
+    def _linger(self) -> None:
+        """Let the client read why: closing while it still sends would reset the connection, and
+        what it has not read would be lost."""
+        if self._linger_timer:
+            return
+        self._transport.write_eof()
+        if self._is_held:
+            self._is_held = False
+            self._transport.resume_reading()
+        self._linger_timer = self._loop.call_later(LINGER, self._transport.abort)
 
     def shut_down(self) -> None:
         """Now: what the socket does not take at once is lost."""
