@@ -1,7 +1,7 @@
 """What the tests of the statements share: who shows what, and short words for raw packets."""
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from broker.reasons import ReasonCode
 from tests.mqtt.tools import Hub, Peer
 
 Test = TypeVar("Test", bound=Callable[..., Any])
+Kind = TypeVar("Kind")
 # Names of the statements, by version, that a test shows.
 ATTRIBUTE: Final = "shown_statements"
 WILL: Final = Will("will", b"gone", 0, retain=False)
@@ -35,9 +36,8 @@ def shows(v3: str = "", v5: str = "") -> Callable[[Test], Test]:
     def mark(test: Test) -> Test:
         setattr(test, ATTRIBUTE, {"3.1.1": v3.split(), "5": v5.split()})
         if v3 and v5:
-            return pytest.mark.parametrize("version", [MQTT_3_1_1, MQTT_5], ids=["3.1.1", "5"])(
-                test
-            )
+            both = pytest.mark.parametrize("version", [MQTT_3_1_1, MQTT_5], ids=["3.1.1", "5"])
+            return cast("Test", both(test))
         return test
 
     return mark
@@ -128,9 +128,9 @@ def refused_connect(hub: Hub, data: bytes, version: int) -> tuple[Peer, list[Pac
     return peer, peer.got()
 
 
-def only(got: list[Packet], kind: type[Test]) -> Any:
+def only(got: list[Packet], kind: type[Kind]) -> Kind:
     """The one packet of this kind."""
-    found = [each for each in got if isinstance(each, kind)]  # type: ignore[arg-type]
+    found = [each for each in got if isinstance(each, kind)]
     assert len(found) == 1, got
     return found[0]
 

@@ -18,7 +18,15 @@ from broker.access import hash_password
 from broker.codec import decode, encode
 from broker.connection import TURN
 from broker.engine import EngineError
-from broker.packets import Connack, Connect, Plain, Publish, Subscribe, Will
+from broker.packets import (
+    MQTT_3_1_1,
+    Connack,
+    Connect,
+    Plain,
+    Publish,
+    Subscribe,
+    Will,
+)
 from broker.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, User
 from tests.mqtt.tools import settings
@@ -63,6 +71,7 @@ class Raw:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.version = MQTT_3_1_1
 
     @classmethod
     async def open(cls, port: int) -> "Raw":
@@ -102,7 +111,8 @@ class Raw:
                 data += await self.reader.readexactly(1)
             bounds = codec.frame(data, 0)
             assert bounds
-            return decode(data + await self.reader.readexactly(bounds[1] - bounds[0]))
+            body = await self.reader.readexactly(bounds[1] - bounds[0])
+            return decode(data + body, self.version)
 
     async def pings(self) -> bool:
         """Whether the broker still answers."""
