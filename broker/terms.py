@@ -43,7 +43,8 @@ class Terms:
         if not self.is_5:
             return message.packet(packet_id, qos, retain=retain, dup=dup)
         flags = dup << 3 | qos << 1 | retain
-        if not self._most_aliases:
+        # Of a message of QoS 2, MQTT.js keeps the packet, but not what its alias stands for.
+        if not self._most_aliases or qos == 2:
             return message.packet_5(packet_id, flags, identifiers, now)
         return self._with_alias(delivery, packet_id, flags, now)
 

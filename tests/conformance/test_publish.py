@@ -298,3 +298,14 @@ def test_a_client_sends_no_subscription_identifier() -> None:
     peer = connect(Hub(), MQTT_5)
     peer.send(raw(0x30, b"\0\1a\2\x0b\1x"))
     assert was_closed(peer, MQTT_5, ReasonCode.PROTOCOL_ERROR)
+
+
+def test_no_alias_at_qos_2() -> None:
+    """MQTT.js hands such messages on without a topic."""
+    hub = Hub()
+    reader = lasting(hub, MQTT_5, "reader", properties=Properties(topic_alias_maximum=5))
+    reader.send(Subscribe(1, (("#", 2),)))
+    for qos in (2, 0, 2, 1):
+        publish(hub, "a", qos=qos)
+    found = [(each.qos, each.topic, each.properties.topic_alias) for each in reader.published()]
+    assert found == [(2, "a", None), (0, "a", 1), (2, "a", None), (1, "", 1)]
