@@ -235,7 +235,7 @@ class Connection:
         session, present = router.open_session(
             client_id,
             identity,
-            greeting.terms_of(connect),
+            greeting.terms_of(connect, router.limits),
             is_clean=connect.clean_session,
             expiry=greeting.session_expiry(connect),
         )

@@ -18,11 +18,12 @@ from broker.packets import (
     Unsuback,
     Unsubscribe,
 )
-from broker.properties import read_publish_extras
+from broker.properties import NO_EXTRAS, read_publish_extras
 from broker.reasons import ReasonCode
 from broker.router import FORBIDDEN, RESERVED
 from broker.subscriptions import SHARE_PREFIX
 
+_PLAIN_PUBACK: Final = packets.PUBACK << 4
 # Why something was refused, in words for whoever looks for the mistake.
 _SENTENCES: Final = {
     ReasonCode.NOT_AUTHORIZED: "the access rules forbid it",
@@ -40,18 +41,25 @@ class Conversation5(Conversation):
     def handle(self, first: int, data: bytes, start: int, end: int) -> int:
         if first >> 4 == packets.PUBLISH:
             return self._on_publish(first, codec.read_publish(first, data, start, end))
+        if first == _PLAIN_PUBACK and end - start == 2:  # one that says nothing but "yes"
+            if not self._session.acknowledge(codec.read_packet_id(data, start, end)):
+                raise ProtocolError("PUBACK for a message of QoS 2")
+            return 0
         return self._on_request(codec.decode_body(first, data, start, end, packets.MQTT_5))
 
     # PUBLISH
 
     def _on_publish(self, first: int, parts: tuple[bytes, int, bytes]) -> int:
-        raw_topic, packet_id, rest = parts
-        reader = Reader(rest, 0, len(rest))
-        extras = read_publish_extras(reader)
-        payload = rest[reader.position :]
-        topic = self._resolve(raw_topic, extras.alias)
+        topic, packet_id, rest = parts
+        if topic and rest[:1] == b"\0":  # no properties: the usual case
+            extras, payload = NO_EXTRAS, rest[1:]
+        else:
+            reader = Reader(rest, 0, len(rest))
+            extras = read_publish_extras(reader)
+            payload = rest[reader.position :]
+            topic = self._resolve(topic, extras.alias)
         router, session = self._router, self._session
-        router.counters.received += 1
+        self._counters.received += 1
         qos = first >> 1 & 3
         if qos == 2 and packet_id in session.received:
             self._acknowledge(packets.PUBREC, packet_id, ReasonCode.SUCCESS)
@@ -60,10 +68,12 @@ class Conversation5(Conversation):
             raise ProtocolError(
                 "more messages under way than allowed", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
             )
-        work = router.publish(topic, payload, first, self._role, sender=session, extras=extras)
+        work = self._publish(topic, payload, first, self._role, sender=session, extras=extras)
         if work < 0:
             self._note_denied(topic)
-        if qos:
+        if qos == 1 and work > 0:
+            self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
+        elif qos:
             self._confirm(qos, packet_id, work)
         return max(work, 0) * (1 + len(payload) // UNIT_BYTES)
 

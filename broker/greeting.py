@@ -39,7 +39,7 @@ def objection(connect: Connect) -> Refusal | None:
     return None
 
 
-def terms_of(connect: Connect) -> Terms:
+def terms_of(connect: Connect, limits: Limits) -> Terms:
     asked = connect.properties
     if connect.version != MQTT_5:
         return Terms()
@@ -47,7 +47,7 @@ def terms_of(connect: Connect) -> Terms:
         is_5=True,
         receive_maximum=asked.receive_maximum or 0xFFFF,
         maximum_packet_size=asked.maximum_packet_size or LARGEST_PACKET,
-        topic_aliases=asked.topic_alias_maximum or 0,
+        topic_aliases=min(asked.topic_alias_maximum or 0, limits.topic_aliases),
         wants_problem_information=asked.request_problem_information != 0,
     )
 

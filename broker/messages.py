@@ -79,20 +79,22 @@ class Message:
         `flags` are those of the first byte, `extra` are the properties that only this receiver
         gets; a `topic` is sent in place of the real one (none at all, when an alias stands for it).
         """
-        number = packet_id.to_bytes(2, "big") if packet_id else b""
         if extra or self.expires_at < math.inf:
             tail = self._tail(extra, now)
             head = publish_head(topic or self.encoded_topic, packet_id, len(tail))
         else:
             plain, numbered, tail = self._parts_5 or self._encode_parts_5()
-            head = numbered if packet_id else plain
+            if not packet_id:
+                return _FIRST[flags] + plain
+            head = numbered
+        number = packet_id.to_bytes(2, "big") if packet_id else b""
         return b"".join((_FIRST[flags], head, number, tail))
 
     def _encode_parts_5(self) -> tuple[bytes, bytes, bytes]:
-        """What comes before a payload without a packet id, with one, and the payload's part."""
+        """All but the first byte at QoS 0, and what stands around a packet id."""
         tail = self._tail(b"", 0.0)
         self._parts_5 = (
-            publish_head(self.encoded_topic, 0, len(tail)),
+            publish_head(self.encoded_topic, 0, len(tail)) + tail,
             publish_head(self.encoded_topic, 1, len(tail)),
             tail,
         )

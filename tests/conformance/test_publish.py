@@ -300,6 +300,16 @@ def test_a_client_sends_no_subscription_identifier() -> None:
     assert was_closed(peer, MQTT_5, ReasonCode.PROTOCOL_ERROR)
 
 
+def test_a_client_cannot_have_the_broker_remember_any_number_of_topics() -> None:
+    hub = Hub(settings(limits=Limits(topic_aliases=2)))
+    reader = lasting(hub, MQTT_5, "reader", properties=Properties(topic_alias_maximum=0xFFFF))
+    reader.send(Subscribe(1, (("#", 0),)))
+    for number in range(5):
+        publish(hub, f"t{number}")
+    found = [each.properties.topic_alias for each in reader.published()]
+    assert found == [1, 2, None, None, None]
+
+
 def test_no_alias_at_qos_2() -> None:
     """MQTT.js hands such messages on without a topic."""
     hub = Hub()
