@@ -43,18 +43,21 @@ class Terms:
         if not self.is_5:
             return message.packet(packet_id, qos, retain=retain, dup=dup)
         flags = dup << 3 | qos << 1 | retain
-        # Of a message of QoS 2, MQTT.js keeps the packet, but not what its alias stands for.
-        if not self._most_aliases or qos == 2:
+        if not self._most_aliases:
             return message.packet_5(packet_id, flags, identifiers, now)
         return self._with_alias(delivery, packet_id, flags, now)
 
     def _with_alias(self, delivery: "Delivery", packet_id: int, flags: int, now: float) -> bytes:
-        """The first topics get aliases; from the second message on they stand for the topic."""
+        """The first topics get aliases; from the second message on they stand for the topic.
+
+        At QoS 2 the topic goes with its alias: MQTT.js keeps such a packet, but not what its alias
+        stands for.
+        """
         message, aliases = delivery.message, self._aliases
         topic = message.encoded_topic
         alias = aliases.get(topic, 0)
-        is_known = bool(alias)
-        if not is_known and len(aliases) < self._most_aliases:
+        is_enough = bool(alias) and delivery.qos < 2
+        if not alias and len(aliases) < self._most_aliases:
             alias = len(aliases) + 1
         extra = b"\x23" + write_number(alias) if alias else b""
         packet = message.packet_5(
@@ -62,7 +65,7 @@ class Terms:
             flags,
             extra + delivery.identifiers,
             now,
-            topic=b"\0\0" if is_known else topic,
+            topic=b"\0\0" if is_enough else topic,
         )
         if alias and len(packet) <= self.maximum_packet_size:
             aliases[topic] = alias
