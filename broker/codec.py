@@ -158,7 +158,12 @@ def publish_head(topic: bytes, qos: int, payload_size: int) -> bytes:
 
 def acknowledgement(kind: int, packet_id: int) -> bytes:
     """One that says nothing but "yes", the same in all versions."""
-    return bytes((kind << 4 | FLAGS.get(kind, 0), 2, packet_id >> 8, packet_id & 0xFF))
+    return _ACKNOWLEDGEMENT_HEADS[kind] + packet_id.to_bytes(2, "big")
+
+
+_ACKNOWLEDGEMENT_HEADS: Final = tuple(
+    bytes((kind << 4 | FLAGS.get(kind, 0), 2)) for kind in range(16)
+)
 
 
 def encode(packet: Packet, version: int = MQTT_3_1_1) -> bytes:

@@ -7,7 +7,9 @@ from typing import Final, Protocol
 
 from broker import codec, packets
 from broker.access import CompiledRole
+from broker.codec import acknowledgement, read_packet_id, read_publish
 from broker.fields import ProtocolError
+from broker.packet_kinds import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from broker.packets import Acknowledge, Plain, Suback, Subscribe, Unsubscribe
 from broker.reasons import ReasonCode
 from broker.router import Router
@@ -49,10 +51,10 @@ class Conversation:
         self._was_denied = False
 
     def handle(self, first: int, data: bytes, start: int, end: int) -> int:
-        if first >> 4 == packets.PUBLISH:
-            return self._on_publish(first, codec.read_publish(first, data, start, end))
+        if first >> 4 == PUBLISH:
+            return self._on_publish(first, read_publish(first, data, start, end))
         if first in _ACKNOWLEDGEMENTS:
-            self._on_acknowledgement(first >> 4, codec.read_packet_id(data, start, end))
+            self._on_acknowledgement(first >> 4, read_packet_id(data, start, end))
             return 0
         return self._on_request(codec.decode_body(first, data, start, end, self._version))
 
@@ -70,7 +72,7 @@ class Conversation:
             self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
         elif qos:
             self._session.received.add(packet_id)
-            self._answer(codec.acknowledgement(packets.PUBREC, packet_id))
+            self._answer(acknowledgement(PUBREC, packet_id))
         return work * (1 + len(payload) // UNIT_BYTES)
 
     def _note_denied(self, topic: bytes) -> None:
@@ -83,16 +85,16 @@ class Conversation:
 
     def _on_acknowledgement(self, kind: int, packet_id: int) -> None:
         session = self._session
-        if kind == packets.PUBACK:
+        if kind == PUBACK:
             if not session.acknowledge(packet_id):
                 raise ProtocolError("PUBACK for a message of QoS 2")
-        elif kind == packets.PUBREC:
+        elif kind == PUBREC:
             if not session.note_received(packet_id):
                 raise ProtocolError("PUBREC for a message of QoS 1")
-            self._answer(codec.acknowledgement(packets.PUBREL, packet_id))
-        elif kind == packets.PUBREL:
+            self._answer(acknowledgement(PUBREL, packet_id))
+        elif kind == PUBREL:
             session.received.discard(packet_id)
-            self._answer(codec.acknowledgement(packets.PUBCOMP, packet_id))
+            self._answer(acknowledgement(PUBCOMP, packet_id))
         else:
             session.complete(packet_id)
 

@@ -272,11 +272,11 @@ class Session:
         packet_id = self._new_id() if qos else 0
         if self.terms.is_5 or retain:
             packet = self.terms.packet(delivery, packet_id, self._agenda.now)
+            if len(packet) > self.terms.maximum_packet_size:
+                self._counters.dropped += 1  # as if it had been delivered, says MQTT 5
+                return
         else:
             packet = message.numbered(packet_id, qos) if qos else message.plain()
-        if len(packet) > self.terms.maximum_packet_size:
-            self._counters.dropped += 1  # as if it had been delivered, says MQTT 5
-            return
         if qos:
             self.inflight[packet_id] = delivery
         self._write(packet)
