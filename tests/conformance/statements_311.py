@@ -143,6 +143,10 @@ STATEMENTS: Final = {
     "6.0.0-2": "websocket: packets and frames need not coincide",
     "6.0.0-3": "websocket: the client offers mqtt",
     "6.0.0-4": "websocket: the server selects mqtt",
+    "7.0.0-1": "a server that connects to others conforms as a client, too",
+    "7.0.0-2": "no extension is needed to work with other implementations",
+    "7.1.1-1": "a server has an ordered and lossless transport",
+    "7.1.2-1": "a client has an ordered and lossless transport",
 }
 
 _CLIENT: Final = "a duty of clients; the broker bears what breaks it"
@@ -155,10 +159,13 @@ WITHOUT_TEST: Final = {
     "3.14.4-1": _CLIENT,
     "3.14.4-2": _CLIENT,
     "4.5.0-2": _CLIENT,
-    "4.6.0-1": _CLIENT,
     "4.8.0-2": "the broker knows none: a fault of its own ends the process, which is started again",
     "6.0.0-1": _WEBSOCKET,
     "6.0.0-2": _WEBSOCKET,
     "6.0.0-3": _WEBSOCKET,
     "6.0.0-4": _WEBSOCKET,
+    "7.0.0-1": "the broker connects to nobody",
+    "7.0.0-2": "shown with the clients of others, in tests/engines/test_real_clients.py",
+    "7.1.1-1": "TCP, as in every test of tests/engines",
+    "7.1.2-1": _CLIENT,
 }

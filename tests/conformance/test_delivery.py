@@ -105,7 +105,7 @@ def test_the_handshake_goes_on_although_the_message_has_expired() -> None:
 
 
 @shows(
-    v3="2.3.1-3 3.3.1-1 4.3.2-1 4.4.0-1",
+    v3="2.3.1-3 3.3.1-1 4.3.2-1 4.4.0-1 4.6.0-1",
     v5="3.3.1-1 4.3.2-3 4.3.3-3 4.4.0-1",
 )
 @pytest.mark.parametrize("qos", [1, 2])

@@ -129,6 +129,7 @@ def test_a_reason_string_never_makes_a_packet_too_large(packet: packets.Packet, 
     (answer,) = peer.got()
     assert isinstance(answer, Acknowledge | packets.Suback | packets.Unsuback | Farewell)
     assert bool(answer.properties.reason_string) is (size == 1000)
+    assert isinstance(answer, Farewell) is isinstance(packet, packets.Auth)
 
 
 @shows(v5="3.1.2-29")

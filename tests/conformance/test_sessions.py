@@ -246,6 +246,21 @@ def test_a_good_bye_may_leave_the_will() -> None:
     assert reader.payloads() == [b"gone"]
 
 
+def test_live_messages_follow_a_change_of_version() -> None:
+    """What is remembered of a topic's subscribers must not outlive the change."""
+    hub = Hub()
+    for version in (MQTT_3_1_1, MQTT_5, MQTT_3_1_1):
+        peer = hub.peer()
+        properties = FOR_EVER if version == MQTT_5 else packets.NONE
+        peer.send(Connect("c", clean_session=False, version=version, properties=properties))
+        if version == MQTT_3_1_1:
+            peer.send(Subscribe(1, (("#", 0),)))
+        peer.got()
+        publish(hub, properties=Properties(content_type="text"))
+        (message,) = peer.published()
+        assert message.properties.content_type == ("text" if version == MQTT_5 else None)
+
+
 def test_a_version_may_change_between_connections() -> None:
     """What was under way goes on in the new one's words."""
     hub = Hub()
