@@ -18,7 +18,7 @@ from broker.conversation import Conversation
 from broker.conversation5 import Conversation5
 from broker.fields import PacketError, ProtocolError
 from broker.framing import Incoming
-from broker.packets import MQTT_3_1_1, MQTT_5, Connect, Farewell, Properties, Will
+from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
 from broker.reasons import ReasonCode
 from broker.router import Router
 from broker.session import Session
@@ -274,7 +274,8 @@ class Connection:
         """An MQTT 5 client that was let in learns why the broker ends it."""
         if self._session is None or self._version != MQTT_5:
             return
-        data = codec.encode(Farewell(code, Properties(reason_string=sentence or None)), MQTT_5)
+        properties = Properties(reason_string=sentence) if sentence else NONE
+        data = codec.encode(Farewell(code, properties), MQTT_5)
         if len(data) > self._session.terms.maximum_packet_size:
             data = codec.encode(Farewell(code), MQTT_5)
         if len(data) <= self._session.terms.maximum_packet_size:

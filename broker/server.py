@@ -252,7 +252,11 @@ class Client(asyncio.BufferedProtocol):
         what it has not read would be lost."""
         if self._linger_timer:
             return
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it has gone already
+            self._transport.abort()
+            return
         if self._is_held:
             self._is_held = False
             self._transport.resume_reading()

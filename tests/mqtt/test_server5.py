@@ -1,5 +1,8 @@
 """The shell on real sockets, with MQTT 5 clients: what they are told, what ends by itself."""
 
+import socket
+from typing import Any
+
 from broker.codec import encode
 from broker.packets import MQTT_5, Connack, Connect, Farewell, Properties, Publish, Will
 from broker.reasons import ReasonCode
@@ -36,6 +39,18 @@ async def test_a_client_that_was_told_is_not_waited_for() -> None:
         peer.send(b"\x36\0")
         await until(lambda: server.router.counters.malformed == 1)
         await until(lambda: not server.clients)  # it neither closes nor reads
+
+
+async def test_a_client_that_has_gone_before_it_was_told_disturbs_nobody() -> None:
+    """Ending its stream fails then. One loop runs both sides: it is gone before it is heard."""
+    async with serving() as (server, port):
+        faults: list[dict[str, Any]] = []
+        server.loop.set_exception_handler(lambda _, context: faults.append(context))
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            peer.sendall(encode(Connect("a", version=MQTT_5)) + b"\x36\0")
+        await until(lambda: server.router.counters.malformed == 1)
+        await until(lambda: not server.clients)
+        assert not faults
 
 
 async def test_what_ends_by_itself_needs_no_traffic() -> None:
