@@ -37,6 +37,11 @@ class Speaker(Protocol):
 class Conversation:
     """One accepted connection. `handle` takes a packet and says how much work it was."""
 
+    __slots__ = (
+        "_answer", "_counters", "_publish", "_role", "_router", "_session", "_speaker", "_version",
+        "_was_denied",
+    )  # fmt: skip
+
     def __init__(
         self, speaker: Speaker, router: Router, session: Session, role: CompiledRole, version: int
     ) -> None:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from broker import codec, packets
-from broker.conversation import SUBSCRIBE_UNITS, UNIT_BYTES, Conversation
+from broker.access import CompiledRole
+from broker.conversation import SUBSCRIBE_UNITS, UNIT_BYTES, Conversation, Speaker
 from broker.fields import ProtocolError, Reader
 from broker.packets import (
     NONE,
@@ -20,7 +21,8 @@ from broker.packets import (
 )
 from broker.properties import NO_EXTRAS, read_publish_extras
 from broker.reasons import ReasonCode
-from broker.router import FORBIDDEN, RESERVED
+from broker.router import FORBIDDEN, RESERVED, Router
+from broker.session import Session
 from broker.subscriptions import SHARE_PREFIX
 
 _PLAIN_PUBACK: Final = packets.PUBACK << 4
@@ -36,7 +38,13 @@ _SENTENCES: Final = {
 class Conversation5(Conversation):
     """One accepted MQTT 5 connection. Topic aliases live as long as it does."""
 
-    _aliases: dict[int, bytes] | None = None
+    __slots__ = ("_aliases",)
+
+    def __init__(
+        self, speaker: Speaker, router: Router, session: Session, role: CompiledRole, version: int
+    ) -> None:
+        super().__init__(speaker, router, session, role, version)
+        self._aliases: dict[int, bytes] | None = None  # made for those who use them
 
     def handle(self, first: int, data: bytes, start: int, end: int) -> int:
         if first >> 4 == packets.PUBLISH:

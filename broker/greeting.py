@@ -10,7 +10,7 @@ from broker.conversation5 import session_seconds
 from broker.packets import MQTT_3_1, MQTT_5, NONE, Connack, Connect, Properties
 from broker.reasons import ReasonCode
 from broker.settings import BrokerSettings, Limits
-from broker.terms import LARGEST_PACKET, Terms
+from broker.terms import BEFORE_MQTT_5, LARGEST_PACKET, Terms
 
 # Longer client ids would let strangers fill the memory with sessions that are kept.
 LONGEST_CLIENT_ID: Final = 1024
@@ -42,7 +42,7 @@ def objection(connect: Connect) -> Refusal | None:
 def terms_of(connect: Connect, limits: Limits) -> Terms:
     asked = connect.properties
     if connect.version != MQTT_5:
-        return Terms()
+        return BEFORE_MQTT_5
     return Terms(
         is_5=True,
         receive_maximum=asked.receive_maximum or 0xFFFF,

@@ -122,6 +122,11 @@ class Server:
 class Client(asyncio.BufferedProtocol):
     """One socket and its Connection."""
 
+    __slots__ = (
+        "_check", "_has_more", "_is_held", "_linger_timer", "_loop", "_lost_reason", "_rest",
+        "_server", "_timer", "_transport", "connection",
+    )  # fmt: skip
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = server.loop

@@ -5,7 +5,6 @@ per lane: urgent messages pass normal ones, messages of one topic never pass eac
 all messages of a topic share a lane.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
@@ -18,7 +17,7 @@ from broker.messages import Message
 from broker.packets import PUBREL
 from broker.settings import Limits
 from broker.subscriptions import Grant, Subscription
-from broker.terms import Terms
+from broker.terms import BEFORE_MQTT_5
 
 # Bytes that may be handed to the socket before it is asked again whether it takes more.
 ROOM: Final = 256 * 1024
@@ -82,7 +81,7 @@ class Session:
         self.is_open = False  # nothing waits, and the socket takes more
         self.missed_bytes = 0  # what waited or was dropped since the client last read
         self._link: Link | None = None
-        self.terms = Terms()  # of the connection, or of the last one
+        self.terms = BEFORE_MQTT_5  # of the connection, or of the last one
         self._is_paused = False
         self._room = 0
         self._steps_at_once = STEPS_AT_ONCE
@@ -93,7 +92,7 @@ class Session:
         self._urgent = Lane(limits, counters, agenda)
         self._normal = Lane(limits, counters, agenda)
         self._snapshots: dict[str, Snapshot] = {}  # by filter: asking again begins again
-        self._repeats: deque[int] = deque()  # under way, but not on this connection yet
+        self._repeats: list[int] = []  # under way, but not on this connection yet
         self._counters = counters
         self._agenda = agenda
 
@@ -113,7 +112,7 @@ class Session:
         self._urgent_window = min(self._inflight_limit + URGENT_EXTRA, most)
         self._is_paused = False
         self.missed_bytes = 0
-        self._repeats = deque(self.inflight)
+        self._repeats = list(self.inflight)
         self._repeat()
         self.is_open = False
         link.wake()
@@ -286,7 +285,7 @@ class Session:
         link, terms, repeats = self._link, self.terms, self._repeats
         assert link is not None
         while repeats and len(self.inflight) - len(repeats) < terms.receive_maximum:
-            packet_id = repeats.popleft()
+            packet_id = repeats.pop(0)
             if packet_id not in self.inflight:
                 continue
             delivery = self.inflight[packet_id]

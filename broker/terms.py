@@ -70,3 +70,7 @@ class Terms:
         if alias and len(packet) <= self.maximum_packet_size:
             aliases[topic] = alias
         return packet
+
+
+# Shared by all those clients: it never changes.
+BEFORE_MQTT_5: Final = Terms()
