@@ -270,6 +270,12 @@ def test_a_connect_of_mqtt_3_1_is_taken() -> None:
     assert [each.codes for each in peer.got() if isinstance(each, Suback)] == [(1,), (2,)]
     publish(hub, qos=1)
     assert peer.payloads() == [b"x"]
+    peer.send(Publish("b", b"", 2, packet_id=7), raw(0x6A, b"\0\7"), raw(0x62, b"\0\7"))
+    assert [each.kind for each in peer.got() if isinstance(each, Acknowledge)] == [
+        packets.PUBREC,
+        packets.PUBCOMP,
+        packets.PUBCOMP,
+    ]
     peer.vanish()
     again = hub.peer()
     again.send(Connect("old", version=packets.MQTT_3_1, clean_session=False))
