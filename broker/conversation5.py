@@ -1,5 +1,6 @@
 """What an accepted client and the broker say to each other in MQTT 5. Pure."""
 
+from dataclasses import replace
 from typing import Final
 
 from broker import codec, packets
@@ -133,14 +134,7 @@ class Conversation5(Conversation):
         data = codec.encode(packet, packets.MQTT_5)
         most = self._session.terms.maximum_packet_size
         if len(data) > most:
-            match packet:
-                case Acknowledge(kind, packet_id, code):
-                    packet = Acknowledge(kind, packet_id, code)
-                case Suback(packet_id, codes):
-                    packet = Suback(packet_id, codes)
-                case Unsuback(packet_id, codes):
-                    packet = Unsuback(packet_id, codes)
-            data = codec.encode(packet, packets.MQTT_5)
+            data = codec.encode(replace(packet, properties=NONE), packets.MQTT_5)
         if len(data) > most:
             raise ProtocolError(
                 "the answer is larger than the client takes", ReasonCode.PACKET_TOO_LARGE
