@@ -283,3 +283,15 @@ def test_a_connect_of_mqtt_3_1_is_taken() -> None:
     empty = hub.peer()
     empty.send(Connect("", version=packets.MQTT_3_1))
     assert empty.got() == [Connack(session_present=False, code=2)]
+
+
+@shows(v3="4.8.0-1", v5="4.13.1-1 1.5.5-1")
+@pytest.mark.parametrize("first", [0x10, 0x30, 0x82, 0xC0])
+def test_a_remaining_length_of_five_bytes_closes(version: int, first: int) -> None:
+    hub = Hub()
+    reader = subscriber(hub, version)
+    peer = connect(hub, version)
+    peer.send(bytes((first,)) + b"\xff\xff\xff\xff\x01" + bytes(100))
+    assert was_closed(peer, version, MALFORMED)
+    publish(hub, payload=b"others are served")
+    assert reader.payloads() == [b"others are served"]
