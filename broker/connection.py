@@ -1,7 +1,8 @@
 """One client's protocol state: bytes in, packets to the router, bytes out. Pure, time passed in.
 
 The shell calls `receive`, `process` until it returns False, `verified`, `expire` and `lost`,
-and writes what `take_output` gives. No packet is looked at before the CONNECT is accepted.
+and writes what `take_output` gives. No packet is looked at before the CONNECT is accepted; what
+is said after that is a `Conversation`.
 """
 
 import math
@@ -10,32 +11,23 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from broker import packets
+from broker import codec, greeting, packets
 from broker.access import Access, Challenge, CompiledRole, Identity, Refusal
-from broker.fields import MalformedPacketError
+from broker.codec import UnsupportedProtocolError
+from broker.conversation import Conversation
+from broker.conversation5 import Conversation5
+from broker.fields import PacketError, ProtocolError
 from broker.framing import Incoming
-from broker.packets import (
-    Connack,
-    Connect,
-    Plain,
-    Suback,
-    Subscribe,
-    Unsubscribe,
-    UnsupportedProtocolError,
-)
+from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
+from broker.reasons import ReasonCode
 from broker.router import Router
 from broker.session import Session
+from broker.terms import LARGEST_PACKET
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
 TURN: Final = 50
-# A subscription costs more: every route is looked up again, retained messages are sought.
-SUBSCRIBE_UNITS: Final = 5
-# A large message costs more than a small one: a unit more for each so many bytes.
-UNIT_BYTES: Final = 16 * 1024
 # A stranger's packet: enough for a CONNECT, as in mosquitto, and too little to hurt.
 LARGEST_CONNECT: Final = 100_000
-# Longer client ids would let strangers fill the memory with sessions that are kept.
-LONGEST_CLIENT_ID: Final = 1024
 
 
 class State(StrEnum):
@@ -45,17 +37,13 @@ class State(StrEnum):
     ENDED = "ended"
 
 
-class ProtocolError(Exception):
-    """A well-formed packet that may not come now."""
-
-
 class Connection:
     """One client. `wake` asks the shell to call `take_output` soon."""
 
     __slots__ = (
-        "_access", "_connect", "_heard_at", "_incoming", "_is_dirty", "_largest", "_patience",
-        "_role", "_router", "_session", "_wake", "_was_denied", "_work", "challenge", "name",
-        "out", "state",
+        "_access", "_connect", "_handle", "_heard_at", "_incoming", "_is_dirty", "_largest",
+        "_patience", "_role", "_router", "_session", "_version", "_wake", "_will", "_work",
+        "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +53,7 @@ class Connection:
         self.state = State.WAITING
         self.challenge: Challenge | None = None
         self.name = peer
+        self.was_told = False  # why it ends; only MQTT 5 has words for that
         self._router = router
         self._access = access
         self._wake = wake
@@ -74,10 +63,12 @@ class Connection:
         self._work = 0
         self._heard_at = now
         self._patience = router.limits.connect_timeout
+        self._handle: Callable[[int, bytes, int, int], int] = self._on_first_packet
+        self._version = MQTT_3_1_1
         self._connect: Connect | None = None
+        self._will: Will | None = None
         self._role: CompiledRole | None = None
         self._session: Session | None = None
-        self._was_denied = False
 
     # What the shell asks
 
@@ -98,13 +89,14 @@ class Connection:
     def process(self, now: float) -> bool:
         """Handle one turn's worth of packets; True if the rest waits for another turn."""
         self._work = TURN
+        self._router.agenda.now = now
         try:
             self._handle_packets(now)
         except UnsupportedProtocolError as error:
             self._refuse(Refusal(packets.BAD_PROTOCOL, str(error)))
-        except (MalformedPacketError, ProtocolError) as error:
+        except PacketError as error:
             self._router.counters.malformed += 1
-            self._end(f"closed: {error}")
+            self._object(error)
         return self._listens() and self._incoming.has_bytes()
 
     def verified(self, now: float, *, is_right: bool) -> None:
@@ -112,7 +104,7 @@ class Connection:
         challenge, self.challenge = self.challenge, None
         if challenge is None or self.state is not State.VERIFYING:
             return
-        self._heard_at = now
+        self._heard_at = self._router.agenda.now = now
         if is_right:
             self._accept(challenge.identity)
         else:
@@ -121,7 +113,9 @@ class Connection:
     def expire(self, now: float) -> None:
         """Time has passed; end if it was too long."""
         if now >= self.deadline_at and self.state is not State.ENDED:
+            self._router.agenda.now = now
             self._router.counters.timed_out += 1
+            self._say_farewell(ReasonCode.KEEP_ALIVE_TIMEOUT)
             self._end("closed: keep-alive exceeded" if self._session else "closed: no CONNECT")
 
     def lost(self, reason: str) -> None:
@@ -133,6 +127,13 @@ class Connection:
         if self.state is not State.ENDED:
             self._router.counters.cut_off += 1
             self._end("closed: it does not read")
+
+    def shut_down(self) -> bool:
+        """The broker is about to stop; True if there is something to tell the client."""
+        if self.state is State.CONNECTED and self._version == MQTT_5:
+            self._say_farewell(ReasonCode.SERVER_SHUTTING_DOWN)
+            return True
+        return False
 
     def pause(self) -> None:
         """The socket takes nothing more for now."""
@@ -163,11 +164,29 @@ class Connection:
 
     def take_over(self) -> None:
         """The client came back on another connection: what it sent on this one still counts."""
-        while self.process(self._heard_at):
+        while self.process(self._router.agenda.now):
             pass
         if self.state is not State.ENDED:
             self._router.counters.taken_over += 1
+            self._say_farewell(ReasonCode.SESSION_TAKEN_OVER)
             self._end("closed: the client connected again")
+
+    # What the conversation asks
+
+    def answer(self, packet: bytes) -> None:
+        """Send this."""
+        self.out.append(packet)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._wake()
+
+    def leave(self, *, will: bool, expiry: float | None = None) -> None:
+        """The client said good-bye; `expiry` is its session's from now on, if it said so."""
+        if not will:
+            self._will = None
+        if expiry is not None and self._session:
+            self._session.expiry = expiry
+        self._end("disconnected")
 
     # Packets
 
@@ -181,108 +200,21 @@ class Connection:
             if found is None:
                 return
             self._heard_at = now
-            self._work -= 1
             first, start, end = found
-            self._handle(first, incoming.data, start, end)
-
-    def _handle(self, first: int, data: bytes, start: int, end: int) -> None:
-        session = self._session
-        if session is None:
-            self._on_first_packet(first, data, start, end)
-        elif first >> 4 == packets.PUBLISH:
-            self._on_publish(session, first, packets.read_publish(first, data, start, end))
-        elif first in _ACKNOWLEDGEMENTS:
-            self._on_acknowledgement(session, first, packets.read_packet_id(data, start, end))
-        else:
-            self._on_request(session, packets.decode_body(first, data, start, end))
-
-    def _on_publish(self, session: Session, first: int, parts: tuple[bytes, int, bytes]) -> None:
-        topic, packet_id, payload = parts
-        qos = first >> 1 & 3
-        router, role = self._router, self._role
-        assert role is not None
-        router.counters.received += 1
-        if qos != 2 or packet_id not in session.received:
-            work = router.publish(topic, payload, qos, role, retain=bool(first & 1))
-            if work < 0:
-                self._note_denied(topic)
-            else:
-                self._work -= work * (1 + len(payload) // UNIT_BYTES)
-        if qos == 1:
-            self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
-        elif qos == 2:
-            session.received.add(packet_id)
-            self._answer(packets.acknowledgement(packets.PUBREC, packet_id))
-
-    def _note_denied(self, topic: bytes) -> None:
-        """Once per connection: the log must not become the way to hurt us."""
-        if not self._was_denied:
-            self._was_denied = True
-            self._router.report(f"{self.name} may not publish to {topic.decode()}: dropped")
-
-    def _on_acknowledgement(self, session: Session, first: int, packet_id: int) -> None:
-        kind = first >> 4
-        if kind == packets.PUBACK:
-            if not session.acknowledge(packet_id):
-                raise ProtocolError("PUBACK for a message of QoS 2")
-        elif kind == packets.PUBREC:
-            if not session.note_received(packet_id):
-                raise ProtocolError("PUBREC for a message of QoS 1")
-            self._answer(packets.acknowledgement(packets.PUBREL, packet_id))
-        elif kind == packets.PUBREL:
-            session.received.discard(packet_id)
-            self._answer(packets.acknowledgement(packets.PUBCOMP, packet_id))
-        else:
-            session.complete(packet_id)
-
-    def _on_request(self, session: Session, packet: packets.Packet) -> None:
-        match packet:
-            case Subscribe():
-                self._on_subscribe(session, packet)
-            case Unsubscribe(packet_id, filters):
-                self._work -= len(filters) * SUBSCRIBE_UNITS
-                for topic_filter in filters:
-                    self._router.unsubscribe(session, topic_filter)
-                self._answer(packets.acknowledgement(packets.UNSUBACK, packet_id))
-            case Plain(packets.PINGREQ):
-                self._answer(b"\xd0\x00")
-            case Plain(packets.DISCONNECT):
-                self._connect = None  # a good-bye discards the will
-                self._end("disconnected")
-            case _:
-                raise ProtocolError(f"{type(packet).__name__} may not come now")
-
-    def _on_subscribe(self, session: Session, packet: Subscribe) -> None:
-        self._work -= len(packet.filters) * SUBSCRIBE_UNITS
-        router = self._router
-        codes = tuple(router.subscribe(session, each, qos) for each, qos in packet.filters)
-        self._answer(packets.encode(Suback(packet.packet_id, codes)))
-        session.begin_snapshots()
-        refused = [
-            topic_filter
-            for (topic_filter, _), code in zip(packet.filters, codes, strict=True)
-            if code == packets.SUBSCRIPTION_REFUSED
-        ]
-        if refused:
-            router.report(f"{self.name} may not subscribe to {', '.join(refused)[:200]}")
-
-    def _answer(self, packet: bytes) -> None:
-        self.out.append(packet)
-        self.wake()
+            self._work -= 1 + self._handle(first, incoming.data, start, end)
 
     # The beginning
 
-    def _on_first_packet(self, first: int, data: bytes, start: int, end: int) -> None:
+    def _on_first_packet(self, first: int, data: bytes, start: int, end: int) -> int:
         if first >> 4 != packets.CONNECT:
             raise ProtocolError("the first packet is not a CONNECT")
-        connect = packets.decode_body(first, data, start, end)
+        self._version = codec.read_version(data, start, end)
+        connect = codec.decode_body(first, data, start, end)
         assert isinstance(connect, Connect)
         self._connect = connect
-        size = len(connect.client_id)
-        if size > LONGEST_CLIENT_ID or not (size or connect.clean_session):
-            self._refuse(Refusal(packets.BAD_CLIENT_ID, "a client id that is empty or too long"))
-            return
-        answer = self._access.identify(connect.username, connect.password)
+        answer = greeting.objection(connect) or self._access.identify(
+            connect.username, connect.password
+        )
         match answer:
             case Refusal():
                 self._refuse(answer)
@@ -291,6 +223,7 @@ class Connection:
                 self.state = State.VERIFYING
             case Identity():
                 self._accept(answer)
+        return 0
 
     def _accept(self, identity: Identity) -> None:
         connect, router = self._connect, self._router
@@ -299,23 +232,61 @@ class Connection:
             self._refuse(Refusal(packets.BAD_CLIENT_ID, "the client id of another user"))
             return
         client_id = connect.client_id or f"unnamed-{os.urandom(8).hex()}"
-        session, present = router.open_session(client_id, identity, is_clean=connect.clean_session)
+        session, present = router.open_session(
+            client_id,
+            identity,
+            greeting.terms_of(connect, router.limits),
+            is_clean=connect.clean_session,
+            expiry=greeting.session_expiry(connect),
+        )
         self.name = f"{client_id} ({self.name})"
         self.state = State.CONNECTED
-        self._largest = router.limits.packet_size
-        self._patience = connect.keep_alive * 1.5 or math.inf
-        self._role, self._session = identity.role, session
-        self._answer(packets.encode(Connack(present, packets.ACCEPTED)))
+        self._begin(connect, session, identity.role)
+        connack = greeting.acceptance(connect, client_id, router.settings, is_present=present)
+        self.answer(connack)
         session.attach(self)
         router.counters.accepted += 1
         router.counters.connected += 1
         router.report(f"{self.name} connected as {identity.user or 'anonymous'}")
+        if not connack:
+            self._end("closed: it does not take even the CONNACK")
+
+    def _begin(self, connect: Connect, session: Session, role: CompiledRole) -> None:
+        router = self._router
+        self._largest = router.limits.packet_size
+        self._patience = greeting.keep_alive(connect, router.limits) * 1.5 or math.inf
+        self._role, self._session, self._will = role, session, connect.will
+        self._connect = None
+        kind = Conversation5 if self._version == MQTT_5 else Conversation
+        self._handle = kind(self, router, session, role, self._version).handle
 
     # The end
 
+    def _object(self, error: PacketError) -> None:
+        """Tell an MQTT 5 client what was wrong, and end."""
+        if self._session is None and self._version == MQTT_5:
+            self._refuse(Refusal(error.code, str(error)))
+            return
+        self._say_farewell(error.code, str(error))
+        self._end(f"closed: {error}")
+
+    def _say_farewell(self, code: ReasonCode, sentence: str = "") -> None:
+        """An MQTT 5 client that was let in learns why the broker ends it."""
+        if self._session is None or self._version != MQTT_5:
+            return
+        properties = Properties(reason_string=sentence) if sentence else NONE
+        data = codec.encode(Farewell(code, properties), MQTT_5)
+        if len(data) > self._session.terms.maximum_packet_size:
+            data = codec.encode(Farewell(code), MQTT_5)
+        if len(data) <= self._session.terms.maximum_packet_size:
+            self.was_told = True
+            self.answer(data)
+
     def _refuse(self, refusal: Refusal) -> None:
         self._router.counters.refused += 1
-        self._answer(packets.encode(Connack(session_present=False, code=refusal.code)))
+        asked = self._connect.properties.maximum_packet_size if self._connect else None
+        self.was_told = self._version == MQTT_5
+        self.answer(greeting.rejection(self._version, refusal, asked or LARGEST_PACKET))
         self._end(f"refused: {refusal.reason}")
 
     def _end(self, reason: str) -> None:
@@ -326,20 +297,16 @@ class Connection:
         self._router.report(f"{self.name} {reason}")
         if session:
             self._router.counters.connected -= 1
-            self._router.close_session(session)
-            self._publish_will()
+            self._close(session)
         self.wake()
 
-    def _publish_will(self) -> None:
-        will = self._connect.will if self._connect else None
-        if will is None or self._role is None:
-            return
-        if not self._router.publish_will(will, self._role):
-            self._router.report(f"{self.name} may not publish its will to {will.topic}: dropped")
-
-
-# The first bytes of the packets that are a packet id and nothing else.
-_ACKNOWLEDGEMENTS: Final = frozenset(
-    packets.acknowledgement(kind, 1)[0]
-    for kind in (packets.PUBACK, packets.PUBREC, packets.PUBREL, packets.PUBCOMP)
-)
+    def _close(self, session: Session) -> None:
+        """A will without a delay comes at once, after the session has left."""
+        router, will, role = self._router, self._will, self._role
+        assert role is not None
+        delay = min(will.properties.will_delay or 0, session.expiry) if will else 0
+        if will and delay:
+            router.postpone_will(session.client_id, will, role, delay)
+        router.close_session(session)
+        if will and not delay and not router.publish_will(will, role):
+            router.report(f"{self.name} may not publish its will to {will.topic}: dropped")

@@ -100,6 +100,7 @@ _DEFECTS: dict[EngineName, tuple[Defect, ...]] = {
             "amqtt never publishes the will of a client whose packets just stop: a node that is "
             "cut off or frozen is found by its lease time only",
         ),
+        Defect("mqtt_5", "amqtt knows MQTT 3.1.1 only: a client that speaks MQTT 5 is refused"),
         Defect(
             "acknowledged_messages_survive_the_disconnect",
             "amqtt loses messages that it has acknowledged when their sender disconnects at once",

@@ -1,7 +1,8 @@
 """Cuts a stream of bytes into packets, pure. Holds at most one packet that is not whole."""
 
+from broker.codec import frame
 from broker.fields import MalformedPacketError
-from broker.packets import frame
+from broker.reasons import ReasonCode
 
 
 class Incoming:
@@ -47,7 +48,7 @@ class Incoming:
             self._keep_partial(0)
             return None
         if end - start > largest:
-            raise MalformedPacketError("a packet that is too large")
+            raise MalformedPacketError("a packet that is too large", ReasonCode.PACKET_TOO_LARGE)
         if end > self._size:
             self._keep_partial(end - position)
             return None

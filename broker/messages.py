@@ -1,24 +1,30 @@
-"""One message on its way, and the route that all messages of its topic share.
+"""One message on its way. Its packets are encoded once, whoever and how many they go to.
 
-These are the objects of the fast path, so they are plain slotted classes: building a frozen
-dataclass costs more than everything else that happens to a message. They are written once.
+An object of the fast path, so it is a plain slotted class: building a frozen dataclass costs more
+than everything else that happens to a message. It is written once.
 """
 
+import math
 from typing import Final
 
-from broker.packets import publish_head
+from broker.codec import publish_head
+from broker.fields import write_variable
+from broker.properties import write_message_expiry
 
 # What a waiting message costs beside its payload, for the limits that are in bytes.
 OVERHEAD: Final = 200
 
 
 class Message:
-    """A published message. Its packets are encoded once, whoever and how many they go to."""
+    """A published message. `forwarded` holds its MQTT 5 properties, but for the expiry."""
 
     __slots__ = (
         "_head",
+        "_parts_5",
         "_plain",
         "encoded_topic",
+        "expires_at",
+        "forwarded",
         "is_urgent",
         "payload",
         "qos",
@@ -35,8 +41,13 @@ class Message:
         self.qos = qos
         self.is_urgent = is_urgent
         self.serial = 0
+        self.forwarded = b""
+        self.expires_at = math.inf
         self._plain = b""
         self._head = b""
+        self._parts_5: tuple[bytes, bytes, bytes] | None = None
+
+    # Before MQTT 5
 
     def plain(self) -> bytes:
         """The whole packet at QoS 0, not retained."""
@@ -58,5 +69,47 @@ class Message:
         whole = self.numbered(packet_id, qos) if qos else self.plain()
         return bytes((whole[0] | retain | dup << 3,)) + whole[1:]
 
+    # MQTT 5
+
+    def packet_5(
+        self, packet_id: int, flags: int, extra: bytes, now: float, topic: bytes | None = None
+    ) -> bytes:
+        """The whole MQTT 5 packet for one receiver.
+
+        `flags` are those of the first byte, `extra` are the properties that only this receiver
+        gets; a `topic` is sent in place of the real one (none at all, when an alias stands for it).
+        """
+        if extra or self.expires_at < math.inf:
+            tail = self._tail(extra, now)
+            head = publish_head(topic or self.encoded_topic, packet_id, len(tail))
+        else:
+            plain, numbered, tail = self._parts_5 or self._encode_parts_5()
+            if not packet_id:
+                return _FIRST[flags] + plain
+            head = numbered
+        number = packet_id.to_bytes(2, "big") if packet_id else b""
+        return b"".join((_FIRST[flags], head, number, tail))
+
+    def _encode_parts_5(self) -> tuple[bytes, bytes, bytes]:
+        """All but the first byte at QoS 0, and what stands around a packet id."""
+        tail = self._tail(b"", 0.0)
+        self._parts_5 = (
+            publish_head(self.encoded_topic, 0, len(tail)) + tail,
+            publish_head(self.encoded_topic, 1, len(tail)),
+            tail,
+        )
+        return self._parts_5
+
+    def _tail(self, extra: bytes, now: float) -> bytes:
+        """The properties and the payload."""
+        properties = extra + self.forwarded
+        if self.expires_at < math.inf:
+            left = max(math.ceil(self.expires_at - now), 0)
+            properties += write_message_expiry(left)
+        return b"".join((write_variable(len(properties)), properties, self.payload))
+
     def cost(self) -> int:
-        return len(self.payload) + OVERHEAD
+        return len(self.payload) + len(self.forwarded) + OVERHEAD
+
+
+_FIRST: Final = tuple(bytes((0x30 | flags,)) for flags in range(16))

@@ -90,7 +90,9 @@ def _listener(host: str, port: int, settings: BrokerSettings) -> list[str]:
 
 
 def _limits(limits: Limits) -> list[str]:
+    keep_alive = [f"max_keepalive {limits.keep_alive}"] if limits.keep_alive else []
     return [
+        *keep_alive,
         f"max_packet_size {limits.packet_size}",
         f"max_queued_messages {limits.queue_messages}",
         f"max_queued_bytes {limits.queue_bytes}",

@@ -4,39 +4,32 @@ Pure. A message is routed completely before the next one is looked at, so every 
 the messages of a topic in one order, the publisher included.
 """
 
+import math
 from collections.abc import Callable
 from itertools import chain, islice
 from typing import Final
 
 from broker.access import CompiledRole, Identity
+from broker.agenda import Agenda
 from broker.counters import Counters
-from broker.fields import MalformedPacketError
 from broker.messages import Message
-from broker.packets import SUBSCRIPTION_REFUSED, Will, read_topic, text
+from broker.packets import Will
+from broker.properties import NO_EXTRAS, PublishExtras, write_forwarded
+from broker.reasons import ReasonCode
+from broker.routes import Routes
 from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
-from broker.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter
+from broker.subscriptions import Subscription, WantedFilter, grant, take_apart
+from broker.terms import Terms
+from broker.topics import RetainedStore
 
 # A tenth of a turn is left to a publisher that fills a crowded queue.
 CROWDED_WORK: Final = 9
+# Answers of `publish` that are no amount of work.
+FORBIDDEN: Final = -1
+RESERVED: Final = -2
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
-# Topics whose subscribers are remembered; when full, all are forgotten and looked up again.
-ROUTES: Final = 4096
-
-
-class Route:
-    """What is known about a topic: its encoding and its subscribers, until either changes."""
-
-    __slots__ = ("encoded", "is_urgent", "targets", "topic")
-
-    def __init__(
-        self, topic: str, targets: tuple[tuple[Session, int], ...], *, is_urgent: bool
-    ) -> None:
-        self.topic = topic
-        self.encoded = text(topic)
-        self.targets = targets
-        self.is_urgent = is_urgent
 
 
 class Router:
@@ -44,14 +37,15 @@ class Router:
 
     def __init__(self, settings: BrokerSettings, report: Callable[[str], None]) -> None:
         self.report = report
+        self.settings = settings
         self.limits = settings.limits
         self.counters = Counters()
-        self._urgent = settings.urgent
+        self.agenda = Agenda()
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
-        self._subscriptions: SubscriptionTrie[Session] = SubscriptionTrie()
+        self._wills: dict[str, tuple[Will, CompiledRole]] = {}  # those that wait, by client id
         self._retained: RetainedStore[Message] = RetainedStore(settings.limits.retained_messages)
-        self._routes: dict[bytes, Route] = {}
+        self._routes = Routes(settings.limits, settings.urgent)
         self._serial = 0
         for topic, payload in settings.seed:
             self.publish_own(topic, payload.encode())
@@ -64,11 +58,12 @@ class Router:
         return session is None or session.link is None or _same_user(session, identity)
 
     def open_session(
-        self, client_id: str, identity: Identity, *, is_clean: bool
+        self, client_id: str, identity: Identity, terms: Terms, *, is_clean: bool, expiry: float
     ) -> tuple[Session, bool]:
         """The session for a new connection, not attached yet, and whether it existed before.
 
-        An older connection of the client ends first, with its will.
+        An older connection of the client ends first, with its will. `is_clean` starts afresh,
+        `expiry` says how many seconds the session stays without a connection.
         """
         session = self._sessions.get(client_id)
         if session and session.link:
@@ -78,16 +73,22 @@ class Router:
             self._forget(session)
             session = None
         if session is None:
-            fresh = Session(client_id, identity, self.limits, self.counters)
-            fresh.is_clean = is_clean
+            fresh = Session(client_id, identity, self.limits, self.counters, self.agenda)
+            fresh.expiry, fresh.terms = expiry, terms
             self._sessions[client_id] = fresh
             return fresh, False
-        self._away.pop(client_id, None)
-        if session.identity.role is not identity.role:
-            self._routes.clear()
-        session.identity = identity
-        session.is_clean = is_clean
+        self._resume(client_id)
+        if session.identity.role is not identity.role or session.terms.is_5 != terms.is_5:
+            self._routes.forget()
+        session.identity, session.expiry, session.terms = identity, expiry, terms
         return session, True
+
+    def _resume(self, client_id: str) -> None:
+        """The client is back: a will that waited is not published any more."""
+        self._away.pop(client_id, None)
+        self._wills.pop(client_id, None)
+        self.agenda.cancel(("will", client_id))
+        self.agenda.cancel(("session", client_id))
 
     def close_session(self, session: Session) -> None:
         """Its connection is gone."""
@@ -96,117 +97,167 @@ class Router:
             self._forget(session)
             return
         self._away[session.client_id] = session
+        if session.expiry < math.inf:
+            self.agenda.set(
+                ("session", session.client_id),
+                self.agenda.now + session.expiry,
+                lambda: self._forget(session),
+            )
         if len(self._away) > self.limits.sessions:
             self._forget(next(iter(self._away.values())))
 
     def _forget(self, session: Session) -> None:
-        self._away.pop(session.client_id, None)
-        del self._sessions[session.client_id]
-        for topic_filter in session.subscriptions:
-            self._subscriptions.remove(topic_filter, session)
-        if session.subscriptions:
-            self._routes.clear()
+        client_id = session.client_id
+        self._away.pop(client_id, None)
+        self.agenda.cancel(("session", client_id))
+        del self._sessions[client_id]
+        for text in session.subscriptions:
+            wanted = take_apart(text)
+            assert wanted is not None
+            self._routes.remove(wanted, session)
+        for delivery in session.leave():
+            if delivery.group:
+                message = delivery.message
+                delivery.group.deliver(message, message.qos, retain=delivery.retain)
+        self.publish_waiting_will(client_id)
 
     # Subscriptions
 
-    def subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
-        """Subscribe, hand out what is retained; the SUBACK's code for it."""
-        if not self._is_allowed(session, topic_filter):
+    def subscribe(self, session: Session, text: str, subscription: Subscription) -> int:
+        """Subscribe, hand out what is retained; MQTT 5's reason code for it."""
+        wanted = take_apart(text)
+        if wanted is None or not wanted.is_valid(self.limits.topic_levels):
             self.counters.denied += 1
-            return SUBSCRIPTION_REFUSED
-        session.subscriptions[topic_filter] = qos
-        self._subscriptions.add(topic_filter, session, qos)
-        self._routes.clear()
-        self._hand_out_retained(session, topic_filter, qos)
-        return qos
+            return ReasonCode.TOPIC_FILTER_INVALID
+        is_new = text not in session.subscriptions
+        if is_new and len(session.subscriptions) >= self.limits.subscriptions:
+            self.counters.denied += 1
+            return ReasonCode.QUOTA_EXCEEDED
+        if not session.identity.role.may_subscribe(wanted.topic_filter):
+            self.counters.denied += 1
+            return ReasonCode.NOT_AUTHORIZED
+        session.subscriptions[text] = subscription
+        self._routes.add(wanted, session, subscription)
+        handling = subscription.retain_handling
+        if not wanted.share and (handling == 0 or (handling == 1 and is_new)):
+            self._hand_out_retained(session, wanted, subscription)
+        return subscription.qos
 
-    def _hand_out_retained(self, session: Session, topic_filter: str, qos: int) -> None:
+    def _hand_out_retained(
+        self, session: Session, wanted: WantedFilter, subscription: Subscription
+    ) -> None:
         """Now for the first steps; a large store is walked while the client reads.
 
         What changes in the store meanwhile is left out there, because it came live.
         """
-        steps = self._retained.walk(topic_filter)
+        steps = self._retained.walk(wanted.topic_filter)
         first = tuple(islice(steps, STEPS_AT_ONCE))
-        session.add_snapshot(topic_filter, Snapshot(chain(first, steps), qos, self._serial))
+        snapshot = Snapshot(chain(first, steps), grant((subscription,)), self._serial)
+        session.add_snapshot(wanted.topic_filter, snapshot)
 
-    def _is_allowed(self, session: Session, topic_filter: str) -> bool:
-        is_new = topic_filter not in session.subscriptions
-        return (
-            is_valid_filter(topic_filter, self.limits.topic_levels)
-            and not (is_new and len(session.subscriptions) >= self.limits.subscriptions)
-            and session.identity.role.may_subscribe(topic_filter)
-        )
-
-    def unsubscribe(self, session: Session, topic_filter: str) -> None:
-        if topic_filter in session.subscriptions:
-            del session.subscriptions[topic_filter]
-            session.drop_snapshot(topic_filter)
-            self._subscriptions.remove(topic_filter, session)
-            self._routes.clear()
+    def unsubscribe(self, session: Session, text: str) -> int:
+        """MQTT 5's reason code for it."""
+        if text not in session.subscriptions:
+            wanted = take_apart(text)
+            is_valid = wanted is not None and wanted.is_valid(self.limits.topic_levels)
+            return (
+                ReasonCode.NO_SUBSCRIPTION_EXISTED if is_valid else ReasonCode.TOPIC_FILTER_INVALID
+            )
+        del session.subscriptions[text]
+        wanted = take_apart(text)
+        assert wanted is not None
+        if not wanted.share:
+            session.drop_snapshot(wanted.topic_filter)
+        self._routes.remove(wanted, session)
+        return ReasonCode.SUCCESS
 
     # Messages
 
     def publish(
-        self, raw_topic: bytes, payload: bytes, qos: int, role: CompiledRole, *, retain: bool
+        self,
+        raw_topic: bytes,
+        payload: bytes,
+        first: int,
+        role: CompiledRole,
+        *,
+        sender: Session | None = None,
+        extras: PublishExtras = NO_EXTRAS,
     ) -> int:
-        """A client's message. How much work it was, in deliveries; -1 if its role may not.
+        """A client's message. How much work it was, in deliveries; negative if it may not come.
 
-        Filling a crowded queue counts as more work, so that the reader gets more turns: a fast
-        publisher goes at the pace of a reader that reads, and one that does not hardly slows it.
+        `first` is the packet's first byte, with QoS and retain. Filling a crowded queue counts as
+        more work, so that the reader gets more turns: a fast publisher goes at the pace of a
+        reader that reads, and one that does not hardly slows it.
         Raises MalformedPacketError for what is no topic.
         """
-        route = self._routes.get(raw_topic)
-        if route is None:
-            route = self._add_route(raw_topic)
+        route = self._routes.known.get(raw_topic) or self._routes.look_up(raw_topic)
         if route.topic[0] == "$" or not role.may_publish(route.topic):
             self.counters.denied += 1
-            return -1
+            return RESERVED if route.topic[0] == "$" else FORBIDDEN
         crowded = self.counters.crowded
-        self._route(route, payload, qos, retain=retain)
-        work = len(route.targets)
+        message = Message(
+            route.topic, route.encoded, payload, first >> 1 & 3, is_urgent=route.is_urgent
+        )
+        if extras is not NO_EXTRAS:
+            message.forwarded = extras.forwarded
+            if extras.expiry is not None:
+                message.expires_at = self.agenda.now + extras.expiry
+        if first & 1:
+            self._retain(message)
+        qos = message.qos
+        for session, granted in route.targets:
+            session.deliver(message, qos if qos < granted else granted)  # noqa: FURB136 - cheaper
+        if route.special or route.groups:
+            route.deliver_special(message, sender, retain=bool(first & 1))
+        work = route.size
         return work if crowded == self.counters.crowded else work + CROWDED_WORK
 
     def publish_will(self, will: Will, role: CompiledRole) -> bool:
         """A will is a message like any other, with the rights of the connection that left it."""
-        raw_topic = will.topic.encode()
-        return self.publish(raw_topic, will.payload, will.qos, role, retain=will.retain) >= 0
+        first = will.qos << 1 | will.retain
+        wanted = will.properties
+        extras = PublishExtras(write_forwarded(wanted), wanted.message_expiry)
+        return self.publish(will.topic.encode(), will.payload, first, role, extras=extras) >= 0
+
+    def postpone_will(self, client_id: str, will: Will, role: CompiledRole, delay: float) -> None:
+        """MQTT 5: unless the client comes back in time, and at the latest when its session ends."""
+        self._wills[client_id] = will, role
+        self.agenda.set(
+            ("will", client_id),
+            self.agenda.now + delay,
+            lambda: self.publish_waiting_will(client_id),
+        )
+
+    def publish_waiting_will(self, client_id: str) -> None:
+        self.agenda.cancel(("will", client_id))
+        waiting = self._wills.pop(client_id, None)
+        if waiting and not self.publish_will(*waiting):
+            self.report(f"{client_id} may not publish its will to {waiting[0].topic}: dropped")
 
     def publish_own(self, topic: str, payload: bytes) -> None:
         """A retained message of the broker itself."""
-        raw_topic = topic.encode()
-        route = self._routes.get(raw_topic) or self._add_route(raw_topic)
-        self._route(route, payload, 1, retain=True)
-
-    def _route(self, route: Route, payload: bytes, qos: int, *, retain: bool) -> None:
-        message = Message(route.topic, route.encoded, payload, qos, is_urgent=route.is_urgent)
-        if retain:
-            self._retain(message)
+        route = self._routes.look_up(topic.encode())
+        message = Message(route.topic, route.encoded, payload, 1, is_urgent=route.is_urgent)
+        self._retain(message)
         for session, granted in route.targets:
-            session.deliver(message, min(qos, granted))
+            session.deliver(message, min(1, granted))
+        route.deliver_special(message, None, retain=True)
 
     def _retain(self, message: Message) -> None:
         self._serial += 1
         message.serial = self._serial
+        topic = message.topic
         if not message.payload:
-            self._retained.clear(message.topic)
+            self._retained.clear(topic)
+            self.agenda.cancel(("retained", topic))
         elif not self._retained.put(message):
             self.counters.retained_refused += 1
-
-    def _add_route(self, raw_topic: bytes) -> Route:
-        topic = read_topic(raw_topic)
-        if topic.count("/") >= self.limits.topic_levels:
-            raise MalformedPacketError("a topic with too many levels")
-        targets = tuple(
-            (session, qos)
-            for session, qos in self._subscriptions.match(topic).items()
-            if session.identity.role.may_read(topic)
-        )
-        is_urgent = any(covers(each, topic) for each in self._urgent)
-        route = Route(topic, targets, is_urgent=is_urgent)
-        if len(self._routes) >= ROUTES:
-            self._routes.clear()
-        self._routes[raw_topic] = route
-        return route
+        elif message.expires_at < math.inf:
+            self.agenda.set(
+                ("retained", topic), message.expires_at, lambda: self._retained.clear(topic)
+            )
+        else:
+            self.agenda.cancel(("retained", topic))
 
 
 def _same_user(session: Session, identity: Identity) -> bool:

@@ -34,6 +34,8 @@ BACKLOG: Final = 1024
 CHECKS: Final = 2
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
 UNSENT_SIZE: Final = 128 * 1024
+# Seconds that an MQTT 5 client has to read why it was closed.
+LINGER: Final = 1.0
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
@@ -55,6 +57,9 @@ class Server:
         self._ready: list[Client] = []
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._agenda_timer: asyncio.TimerHandle | None = None
+        self.router.agenda.now = self.loop.time()
+        self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
         """Listen everywhere or nowhere: EngineError if one address cannot be had."""
@@ -68,12 +73,13 @@ class Server:
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._agenda_timer):
+            if timer:
+                timer.cancel()
         for listener in self._listeners:
             listener.close()
         for client in tuple(self.clients):
-            client.abort()
+            client.shut_down()
         self._checks.shutdown(wait=False, cancel_futures=True)
 
     def is_full(self) -> bool:
@@ -91,8 +97,22 @@ class Server:
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        self.router.agenda.now = self.loop.time()
         for client in ready:
             client.flush()
+
+    def _arm_agenda(self) -> None:
+        """Sessions, wills and messages that end by themselves."""
+        if self._agenda_timer:
+            self._agenda_timer.cancel()
+        next_at = self.router.agenda.next_at
+        self._agenda_timer = (
+            self.loop.call_at(next_at, self._run_agenda) if next_at < math.inf else None
+        )
+
+    def _run_agenda(self) -> None:
+        self.router.agenda.run(self.loop.time())
+        self._arm_agenda()
 
     def _publish_statistics(self) -> None:
         self._statistics.publish(self.loop.time())
@@ -102,6 +122,11 @@ class Server:
 class Client(asyncio.BufferedProtocol):
     """One socket and its Connection."""
 
+    __slots__ = (
+        "_check", "_has_more", "_is_held", "_linger_timer", "_loop", "_lost_reason", "_rest",
+        "_server", "_timer", "_transport", "connection",
+    )  # fmt: skip
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = server.loop
@@ -110,6 +135,7 @@ class Client(asyncio.BufferedProtocol):
         self._lost_reason: str | None = None
         self._rest = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._check: asyncio.Future[bool] | None = None
 
     # What asyncio calls
@@ -137,6 +163,8 @@ class Client(asyncio.BufferedProtocol):
         return self._server.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._linger_timer:
+            return
         self.connection.receive(bytes(self._server.read_buffer[:nbytes]))
         self._take_turn()
 
@@ -198,6 +226,8 @@ class Client(asyncio.BufferedProtocol):
         self._server.clients.discard(self)
         if self._timer:
             self._timer.cancel()
+        if self._linger_timer:
+            self._linger_timer.cancel()
         if self._check:
             self._check.cancel()
 
@@ -212,12 +242,35 @@ class Client(asyncio.BufferedProtocol):
         waiting = transport.get_write_buffer_size()
         if connection.state is State.ENDED:
             # Closing waits for what is written to leave; a peer that does not read gets no time.
-            transport.abort() if waiting else transport.close()
+            if waiting:
+                transport.abort()
+            elif connection.was_told and transport.can_write_eof():
+                self._linger()
+            else:
+                transport.close()
         elif waiting + connection.missed_bytes > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
 
-    def abort(self) -> None:
+    def _linger(self) -> None:
+        """Let the client read why: closing while it still sends would reset the connection, and
+        what it has not read would be lost."""
+        if self._linger_timer:
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # it has gone already
+            self._transport.abort()
+            return
+        if self._is_held:
+            self._is_held = False
+            self._transport.resume_reading()
+        self._linger_timer = self._loop.call_later(LINGER, self._transport.abort)
+
+    def shut_down(self) -> None:
+        """Now: what the socket does not take at once is lost."""
+        if self.connection.shut_down():
+            self.flush()
         self._transport.abort()
 
     # Time

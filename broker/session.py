@@ -5,20 +5,24 @@ per lane: urgent messages pass normal ones, messages of one topic never pass eac
 all messages of a topic share a lane.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from broker.access import Identity
+from broker.agenda import Agenda
+from broker.codec import acknowledgement
 from broker.counters import Counters
+from broker.lane import Delivery, Lane
 from broker.messages import Message
-from broker.packets import PUBREL, acknowledgement
+from broker.packets import PUBREL
 from broker.settings import Limits
+from broker.subscriptions import Grant, Subscription
+from broker.terms import BEFORE_MQTT_5
 
 # Bytes that may be handed to the socket before it is asked again whether it takes more.
 ROOM: Final = 256 * 1024
 # Urgent messages that may be under way beyond the window, so that they need not wait until
-# normal ones are acknowledged. MQTT 3.1.1 clients set no maximum of their own.
+# normal ones are acknowledged; never beyond the client's own maximum.
 URGENT_EXTRA: Final = 5
 # Steps of one pump: a client with a long queue must not hold up the others.
 PUMP_STEPS: Final = 200
@@ -38,113 +42,78 @@ class Link(Protocol):
         """The client came back on another connection: end."""
 
 
-class Delivery(NamedTuple):
-    """A message for one client."""
-
-    message: Message
-    qos: int
-    retain: bool = False
-
-
 class Snapshot(NamedTuple):
     """Retained messages that a subscription still has to hand out; later ones come live."""
 
     steps: Iterator[Message | None]
-    qos: int
+    grant: Grant
     serial: int
 
 
-class Lane:
-    """Messages that wait, bounded in number and bytes.
+class Session:
+    """One client id and what belongs to it. The router creates, attaches and ends sessions.
 
-    When it is full, messages of QoS 0 go first, then the one that arrives is dropped: the oldest
-    acknowledged message is kept, as mosquitto does.
+    `expiry` is how many seconds it stays without a connection: 0 for a clean one, inf for ever.
     """
 
-    __slots__ = ("_bytes", "_counters", "_most_bytes", "_most_messages", "_plain", "entries")
-
-    def __init__(self, limits: Limits, counters: Counters) -> None:
-        self.entries: deque[Delivery] = deque()
-        self._most_messages = limits.queue_messages
-        self._most_bytes = limits.queue_bytes
-        self._counters = counters
-        self._bytes = 0
-        self._plain = 0
-
-    def push(self, message: Message, qos: int) -> None:
-        if self._is_full():
-            if qos and self._plain:
-                self.drop_plain()
-            if self._is_full():
-                self._counters.dropped += 1
-                return
-        self.entries.append(Delivery(message, qos))
-        self._bytes += message.cost()
-        self._plain += not qos
-
-    def pop(self) -> Delivery:
-        delivery = self.entries.popleft()
-        self._bytes -= delivery.message.cost()
-        self._plain -= not delivery.qos
-        return delivery
-
-    def is_crowded(self) -> bool:
-        return len(self.entries) * 2 > self._most_messages or self._bytes * 2 > self._most_bytes
-
-    def drop_plain(self) -> None:
-        """Forget every waiting message of QoS 0."""
-        self._counters.dropped += self._plain
-        self.entries = deque(each for each in self.entries if each.qos)
-        self._bytes = sum(each.message.cost() for each in self.entries)
-        self._plain = 0
-
-    def _is_full(self) -> bool:
-        return len(self.entries) >= self._most_messages or self._bytes >= self._most_bytes
-
-
-class Session:
-    """One client id and what belongs to it. The router creates, attaches and ends sessions."""
-
     __slots__ = (
-        "_counters", "_is_paused", "_link", "_next_id", "_normal", "_room",
-        "_snapshots", "_steps_at_once", "_urgent", "_window", "client_id", "identity", "inflight",
-        "is_clean", "is_open", "missed_bytes", "received", "subscriptions",
+        "_agenda", "_counters", "_inflight_limit", "_is_paused", "_link", "_next_id", "_normal",
+        "_repeats", "_room", "_snapshots", "_steps_at_once", "_urgent", "_urgent_window", "_window",
+        "client_id", "expiry", "identity", "inflight", "is_open", "missed_bytes", "received",
+        "subscriptions", "terms",
     )  # fmt: skip
 
     def __init__(
-        self, client_id: str, identity: Identity, limits: Limits, counters: Counters
+        self,
+        client_id: str,
+        identity: Identity,
+        limits: Limits,
+        counters: Counters,
+        agenda: Agenda,
     ) -> None:
         self.client_id = client_id
         self.identity = identity
-        self.is_clean = False
-        self.subscriptions: dict[str, int] = {}
+        self.expiry = 0.0
+        self.subscriptions: dict[str, Subscription] = {}
         self.received: set[int] = set()  # QoS 2 packet ids that wait for their PUBREL
         # QoS 1 and 2 deliveries under way, in order; None: received there, PUBCOMP is to come.
         self.inflight: dict[int, Delivery | None] = {}
         self.is_open = False  # nothing waits, and the socket takes more
         self.missed_bytes = 0  # what waited or was dropped since the client last read
         self._link: Link | None = None
+        self.terms = BEFORE_MQTT_5  # of the connection, or of the last one
         self._is_paused = False
         self._room = 0
         self._steps_at_once = STEPS_AT_ONCE
         self._next_id = 0
+        self._inflight_limit = limits.inflight
         self._window = limits.inflight
-        self._urgent = Lane(limits, counters)
-        self._normal = Lane(limits, counters)
+        self._urgent_window = limits.inflight
+        self._urgent = Lane(limits, counters, agenda)
+        self._normal = Lane(limits, counters, agenda)
         self._snapshots: dict[str, Snapshot] = {}  # by filter: asking again begins again
+        self._repeats: list[int] = []  # under way, but not on this connection yet
         self._counters = counters
+        self._agenda = agenda
 
     @property
     def link(self) -> Link | None:
         return self._link
 
+    @property
+    def is_clean(self) -> bool:
+        return not self.expiry
+
     def attach(self, link: Link) -> None:
         """Continue on a new connection: what was not acknowledged goes out again, in order."""
         self._link = link
+        most = self.terms.receive_maximum
+        self._window = min(self._inflight_limit, most)
+        self._urgent_window = min(self._inflight_limit + URGENT_EXTRA, most)
         self._is_paused = False
         self.missed_bytes = 0
-        for packet_id, delivery in self.inflight.items():
-            link.out.append(_repeat(packet_id, delivery))
+        self._repeats = list(self.inflight)
+        self._repeat()
         self.is_open = False
         link.wake()
 
@@ -156,7 +125,7 @@ class Session:
         self._normal.drop_plain()
 
     def deliver(self, message: Message, qos: int) -> None:
-        """Send now if nothing is in the way, else queue."""
+        """Send now if nothing is in the way, else queue. The short way, before MQTT 5."""
         if self.is_open:
             if not qos:
                 self._write(message.plain())
@@ -166,7 +135,29 @@ class Session:
                 self.inflight[packet_id] = Delivery(message, qos)
                 self._write(message.numbered(packet_id, qos))
                 return
-        self._queue(message, qos)
+        self._queue(Delivery(message, qos))
+
+    def deliver_any(self, delivery: Delivery) -> None:
+        """The same for any version."""
+        if self.is_open and (not delivery.qos or len(self.inflight) < self._window):
+            self._start(delivery)
+        else:
+            self._queue(delivery)
+
+    def readiness(self, qos: int) -> int:
+        """0: it would be sent now; 1: it would wait; 2: until the client comes back."""
+        if self._link is None:
+            return 2
+        return int(not self.is_open or (qos > 0 and len(self.inflight) >= self._window))
+
+    def leave(self) -> Iterator[Delivery]:
+        """What another member of a shared subscription may get when this session ends.
+
+        What is under way at QoS 2 may have arrived, so nobody else may have it.
+        """
+        yield from (each for each in self.inflight.values() if each and each.qos == 1)
+        yield from self._urgent.entries
+        yield from self._normal.entries
 
     def add_snapshot(self, topic_filter: str, snapshot: Snapshot) -> None:
         """Hand out retained messages; live ones wait behind them, so one order is kept."""
@@ -207,7 +198,7 @@ class Session:
         return True
 
     def complete(self, packet_id: int) -> None:
-        """A PUBCOMP came."""
+        """A PUBCOMP came, or a PUBREC that refuses."""
         if self.inflight.get(packet_id, self) is None:
             del self.inflight[packet_id]
             self._continue()
@@ -232,22 +223,22 @@ class Session:
         self._steps_at_once = STEPS_AT_ONCE
         if self._link is None or self._is_paused:
             return False
-        steps = self._pump_snapshots(PUMP_STEPS)
-        for lane, window in (
-            (self._urgent, self._window + URGENT_EXTRA),
-            (self._normal, self._window),
-        ):
-            if not self._snapshots:
-                steps = self._pump_lane(lane, window, steps)
+        if self._repeats:
+            self._repeat()
+        steps = self._pump_snapshots(PUMP_STEPS) if self._snapshots else PUMP_STEPS
+        if self._urgent.entries and not self._snapshots:
+            steps = self._pump_lane(self._urgent, self._urgent_window, steps)
+        if self._normal.entries and not self._snapshots:
+            steps = self._pump_lane(self._normal, self._window, steps)
         self.is_open = self._room > 0 and not (
-            self._snapshots or self._urgent.entries or self._normal.entries
+            self._snapshots or self._repeats or self._urgent.entries or self._normal.entries
         )
         return steps <= 0 or self._room <= 0
 
     def _pump_snapshots(self, steps: int) -> int:
         while self._snapshots and steps > 0 and self._room > 0:
             topic_filter, snapshot = next(iter(self._snapshots.items()))
-            if snapshot.qos and len(self.inflight) >= self._window:
+            if snapshot.grant.qos and len(self.inflight) >= self._window:
                 break
             steps -= 1
             try:
@@ -259,28 +250,54 @@ class Session:
     def _hand_out(self, message: Message | None, snapshot: Snapshot) -> None:
         if message is None or message.serial > snapshot.serial:
             return
-        if self.identity.role.may_read(message.topic):
-            self._start(Delivery(message, min(message.qos, snapshot.qos), retain=True))
+        if message.expires_at > self._agenda.now and self.identity.role.may_read(message.topic):
+            qos, _, identifiers = snapshot.grant
+            delivery = Delivery(message, min(message.qos, qos), True, identifiers)  # noqa: FBT003
+            self._start(delivery)
 
     def _pump_lane(self, lane: Lane, window: int, steps: int) -> int:
-        entries = lane.entries
+        entries, now = lane.entries, self._agenda.now
         while entries and steps > 0 and self._room > 0:
             if entries[0].qos and len(self.inflight) >= window:
                 break
             steps -= 1
-            self._start(lane.pop())
+            delivery = lane.pop()
+            if delivery.message.expires_at > now:
+                self._start(delivery)
         return steps
 
     def _start(self, delivery: Delivery) -> None:
-        message, qos, retain = delivery
-        packet_id = 0
-        if qos:
-            packet_id = self._new_id()
-            self.inflight[packet_id] = delivery
-        if retain:
-            self._write(message.packet(packet_id, qos, retain=True, dup=False))
+        message, qos, retain, _, _ = delivery
+        packet_id = self._new_id() if qos else 0
+        if self.terms.is_5 or retain:
+            packet = self.terms.packet(delivery, packet_id, self._agenda.now)
+            if len(packet) > self.terms.maximum_packet_size:
+                self._counters.dropped += 1  # as if it had been delivered, says MQTT 5
+                return
         else:
-            self._write(message.numbered(packet_id, qos) if qos else message.plain())
+            packet = message.numbered(packet_id, qos) if qos else message.plain()
+        if qos:
+            self.inflight[packet_id] = delivery
+        self._write(packet)
+
+    def _repeat(self) -> None:
+        """Send again what was under way on an earlier connection, as much as the client takes."""
+        link, terms, repeats = self._link, self.terms, self._repeats
+        assert link is not None
+        while repeats and len(self.inflight) - len(repeats) < terms.receive_maximum:
+            packet_id = repeats.pop(0)
+            if packet_id not in self.inflight:
+                continue
+            delivery = self.inflight[packet_id]
+            packet = (
+                terms.packet(delivery, packet_id, self._agenda.now, dup=True)
+                if delivery
+                else acknowledgement(PUBREL, packet_id)
+            )
+            if len(packet) <= terms.maximum_packet_size:
+                link.out.append(packet)
+            else:
+                del self.inflight[packet_id]
 
     def _write(self, packet: bytes) -> None:
         link = self._link
@@ -300,14 +317,15 @@ class Session:
                 self._next_id = packet_id
                 return packet_id
 
-    def _queue(self, message: Message, qos: int) -> None:
-        if self._link is None and not qos:
+    def _queue(self, delivery: Delivery) -> None:
+        message = delivery.message
+        if self._link is None and not delivery.qos:
             return
         if self._is_paused:
             self.missed_bytes += message.cost()
         self.is_open = False
         lane = self._urgent if message.is_urgent else self._normal
-        lane.push(message, qos)
+        lane.push(delivery)
         if self._link:
             self._counters.crowded += lane.is_crowded()
             self._link.wake()
@@ -316,10 +334,3 @@ class Session:
         """There is room in the window again."""
         if not self.is_open and self._link:
             self._link.wake()
-
-
-def _repeat(packet_id: int, delivery: Delivery | None) -> bytes:
-    if delivery is None:
-        return acknowledgement(PUBREL, packet_id)
-    message, qos, retain = delivery
-    return message.packet(packet_id, qos, retain=retain, dup=True)

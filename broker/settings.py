@@ -80,6 +80,10 @@ class Limits:
     subscriptions: int = 1000  # per session
     sessions: int = 10_000  # kept for clients that are away; the oldest goes first
     topic_levels: int = 64
+    # What only MQTT 5 clients are told, and can keep to.
+    receive_maximum: int = 1000  # QoS 2 messages that a client may have under way to us
+    topic_aliases: int = 32  # per connection
+    keep_alive: int = 0  # seconds; a client that wants longer, or none, gets this. 0: as it wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class BrokerSettings:
     `anonymous` is the role of a client without a user name, or None if it is refused.
     `seed` holds retained messages (topic, payload) that stand before the first client can connect.
     `urgent` lists topic filters whose messages pass before others when both wait.
+    `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
     """
 
     listeners: tuple[Listener, ...]
@@ -98,6 +103,7 @@ class BrokerSettings:
     limits: Limits = Limits()
     seed: tuple[tuple[str, str], ...] = ()
     urgent: tuple[str, ...] = ()
+    response_information: str = ""
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -115,6 +121,7 @@ def from_json(text: str) -> BrokerSettings:
         limits=Limits(**raw["limits"]),
         seed=tuple((topic, payload) for topic, payload in raw["seed"]),
         urgent=tuple(raw["urgent"]),
+        response_information=raw["response_information"],
     )
 
 

@@ -13,6 +13,7 @@ class _HasTopic(Protocol):
 
 
 Subscriber = TypeVar("Subscriber")
+Value = TypeVar("Value")
 Item = TypeVar("Item", bound=_HasTopic)
 
 
@@ -42,25 +43,25 @@ def covers(wide: str, narrow: str) -> bool:
     return all(mine == other or (mine == "+" and other != "#") for mine, other in pairs)
 
 
-class _Node(Generic[Subscriber]):
+class _Node(Generic[Subscriber, Value]):
     __slots__ = ("children", "subscribers")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node[Subscriber]] = {}
-        self.subscribers: dict[Subscriber, int] = {}
+        self.children: dict[str, _Node[Subscriber, Value]] = {}
+        self.subscribers: dict[Subscriber, Value] = {}
 
 
-class SubscriptionTrie(Generic[Subscriber]):
-    """Who subscribed to what, with which QoS."""
+class SubscriptionTrie(Generic[Subscriber, Value]):
+    """Who subscribed to what, and how."""
 
     def __init__(self) -> None:
-        self._root: _Node[Subscriber] = _Node()
+        self._root: _Node[Subscriber, Value] = _Node()
 
-    def add(self, topic_filter: str, subscriber: Subscriber, qos: int) -> None:
+    def add(self, topic_filter: str, subscriber: Subscriber, value: Value) -> None:
         node = self._root
         for level in topic_filter.split("/"):
             node = node.children.setdefault(level, _Node())
-        node.subscribers[subscriber] = qos
+        node.subscribers[subscriber] = value
 
     def remove(self, topic_filter: str, subscriber: Subscriber) -> None:
         """Forget a subscription that was added, and every node that only it needed."""
@@ -73,9 +74,9 @@ class SubscriptionTrie(Generic[Subscriber]):
                 return
             del parent.children[level]
 
-    def match(self, topic: str) -> dict[Subscriber, int]:
-        """Every subscriber of a topic, once, with the highest QoS of its matching filters."""
-        found: dict[Subscriber, int] = {}
+    def match(self, topic: str) -> dict[Subscriber, list[Value]]:
+        """Every subscriber of a topic, once, with the values of all its filters that match."""
+        found: dict[Subscriber, list[Value]] = {}
         nodes = [self._root]
         takes_wildcards = not topic.startswith("$")
         for level in topic.split("/"):
@@ -91,12 +92,12 @@ class SubscriptionTrie(Generic[Subscriber]):
 
 
 def _descend(
-    nodes: list[_Node[Subscriber]],
+    nodes: list[_Node[Subscriber, Value]],
     level: str,
-    found: dict[Subscriber, int],
+    found: dict[Subscriber, list[Value]],
     *,
     takes_wildcards: bool,
-) -> list[_Node[Subscriber]]:
+) -> list[_Node[Subscriber, Value]]:
     following = []
     for node in nodes:
         if child := node.children.get(level):
@@ -108,10 +109,10 @@ def _descend(
     return following
 
 
-def _collect(node: _Node[Subscriber] | None, found: dict[Subscriber, int]) -> None:
+def _collect(node: _Node[Subscriber, Value] | None, found: dict[Subscriber, list[Value]]) -> None:
     if node is not None:
-        for subscriber, qos in node.subscribers.items():
-            found[subscriber] = max(qos, found.get(subscriber, 0))
+        for subscriber, value in node.subscribers.items():
+            found.setdefault(subscriber, []).append(value)
 
 
 class _Leaf(Generic[Item]):

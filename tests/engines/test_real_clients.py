@@ -1,17 +1,12 @@
 """The clients that people use: paho, aiomqtt, mosquitto_pub and mosquitto_sub, MQTT.js."""
 
 import asyncio
-import fcntl
 import json
-import os
-import shutil
-import subprocess
 import threading
 from pathlib import Path
 
 import aiomqtt
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.engines.tools import DEADLINE, HOST, Broker
@@ -76,17 +71,17 @@ async def test_quality_is_the_lower_of_published_and_subscribed(broker: Broker) 
 
 async def test_mosquitto_clients(broker: Broker) -> None:
     where = ["-h", HOST, "-p", str(broker.port), "-q", "2"]
-    await _run("mosquitto_pub", *where, "-t", "shell/kept", "-m", "one line", "-r")
-    text = await _run("mosquitto_sub", *where, "-t", "shell/#", "-v", "-C", "1")
+    await run("mosquitto_pub", *where, "-t", "shell/kept", "-m", "one line", "-r")
+    text = await run("mosquitto_sub", *where, "-t", "shell/#", "-v", "-C", "1")
     assert text == "shell/kept one line\n"
-    await _run("mosquitto_pub", *where, "-t", "shell/kept", "-r", "-n")
-    await _run("mosquitto_pub", *where, "-t", "shell/kept", "-m", "new", "-r")
-    text = await _run("mosquitto_sub", *where, "-t", "shell/kept", "-C", "1", "-F", "%r %p")
+    await run("mosquitto_pub", *where, "-t", "shell/kept", "-r", "-n")
+    await run("mosquitto_pub", *where, "-t", "shell/kept", "-m", "new", "-r")
+    text = await run("mosquitto_sub", *where, "-t", "shell/kept", "-C", "1", "-F", "%r %p")
     assert text == "1 new\n"
 
 
 async def test_javascript_client(broker: Broker, javascript: Path) -> None:
-    text = await _run("node", str(javascript / "client.js"), str(broker.port))
+    text = await run("node", str(javascript / "client.js"), str(broker.port))
     assert sorted(json.loads(text)) == [
         ["js/0", "qos 0", False],
         ["js/1", "qos 1", False],
@@ -95,23 +90,7 @@ async def test_javascript_client(broker: Broker, javascript: Path) -> None:
     ]
 
 
-@pytest.fixture(scope="session")
-def javascript() -> Path:
-    """The folder of the JavaScript client, its one library installed by npm from the lock file."""
-    if shutil.which("npm") is None:
-        reason = "npm is not installed (Debian packages nodejs and npm)"
-        if os.environ.get("CI"):
-            pytest.fail(f"{reason}, and CI must not skip this")
-        pytest.skip(reason)
-    with (NODE / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes, one installation
-        if not (NODE / "node_modules" / ".package-lock.json").exists():
-            command = ["npm", "ci", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=NODE, check=True, capture_output=True)
-    return NODE
-
-
-async def _run(*command: str) -> str:
+async def run(*command: str) -> str:
     async with asyncio.timeout(4 * DEADLINE):
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Random packets, topics and filters for the property tests."""
+"""Random packets of MQTT 3.1.1, topics and filters for the property tests."""
 
 from hypothesis import strategies as st
 

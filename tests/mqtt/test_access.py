@@ -13,7 +13,8 @@ from broker.access import (
     hash_password_for_mosquitto,
     verify_password,
 )
-from broker.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will, encode
+from broker.codec import encode
+from broker.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will
 from broker.settings import User
 from tests.mqtt.tools import Hub, Peer, role, settings
 

@@ -3,6 +3,7 @@
 import pytest
 
 from broker import packets
+from broker.codec import encode
 from broker.connection import TURN
 from broker.packets import (
     Acknowledge,
@@ -14,7 +15,6 @@ from broker.packets import (
     Subscribe,
     Unsubscribe,
     Will,
-    encode,
 )
 from broker.settings import Limits
 from tests.mqtt.tools import Hub, Peer, settings
@@ -46,7 +46,7 @@ def test_a_connect_is_answered(hub: Hub) -> None:
 
 def test_an_unknown_version_gets_its_connack(hub: Hub) -> None:
     peer = hub.peer()
-    peer.send(bytes.fromhex("101000044d5154540502003c0003210014") + b"\0\0")
+    peer.send(bytes.fromhex("101000044d5154540602003c0003210014") + b"\0\0")
     assert peer.got() == [Connack(session_present=False, code=1)]
     assert peer.is_closed
 

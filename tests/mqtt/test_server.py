@@ -13,11 +13,20 @@ from typing import ClassVar
 
 import pytest
 
-from broker import packets
+from broker import codec, packets
 from broker.access import hash_password
+from broker.codec import decode, encode
 from broker.connection import TURN
 from broker.engine import EngineError
-from broker.packets import Connack, Connect, Plain, Publish, Subscribe, Will, decode, encode
+from broker.packets import (
+    MQTT_3_1_1,
+    Connack,
+    Connect,
+    Plain,
+    Publish,
+    Subscribe,
+    Will,
+)
 from broker.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, User
 from tests.mqtt.tools import settings
@@ -62,6 +71,7 @@ class Raw:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.version = MQTT_3_1_1
 
     @classmethod
     async def open(cls, port: int) -> "Raw":
@@ -99,9 +109,10 @@ class Raw:
             data = await self.reader.readexactly(2)
             while data[-1] & 0x80:
                 data += await self.reader.readexactly(1)
-            bounds = packets.frame(data, 0)
+            bounds = codec.frame(data, 0)
             assert bounds
-            return decode(data + await self.reader.readexactly(bounds[1] - bounds[0]))
+            body = await self.reader.readexactly(bounds[1] - bounds[0])
+            return decode(data + body, self.version)
 
     async def pings(self) -> bool:
         """Whether the broker still answers."""

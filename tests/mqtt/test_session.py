@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker import packets
+from broker import codec, packets
 from broker.packets import Acknowledge, Connack, Connect, Publish, Subscribe, Will
 from broker.settings import Limits
 from tests.mqtt.tools import Hub, Peer, settings
@@ -215,7 +215,7 @@ def test_a_fast_publisher_goes_at_the_pace_of_a_reader_that_reads() -> None:
     hub = Hub(settings(limits=Limits(queue_messages=40)))
     reader, writer = subscriber(hub), hub.connect("writer")
     for number in range(1000):
-        writer.connection.receive(packets.encode(Publish("a", b"%d" % number, 1, packet_id=1)))
+        writer.connection.receive(codec.encode(Publish("a", b"%d" % number, 1, packet_id=1)))
     seen = []
     while writer.connection.process(hub.now):
         for each in reader._decode(reader.connection.take_output()):
@@ -284,7 +284,7 @@ def test_what_the_old_connection_sent_still_counts() -> None:
     hub = Hub()
     seen = subscriber(hub, client_id="watcher")
     old = hub.connect("a")
-    old.connection.receive(packets.encode(Publish("x", b"1")) * 500)
+    old.connection.receive(codec.encode(Publish("x", b"1")) * 500)
     assert old.connection.process(hub.now)
     hub.connect("a")
     assert old.is_closed
@@ -310,4 +310,4 @@ def test_nothing_stays_of_clean_clients_that_were() -> None:
         peer.vanish()
     assert not hub.router._sessions
     assert not hub.router._away
-    assert hub.router._subscriptions.is_empty()
+    assert hub.router._routes.is_empty()

@@ -1,9 +1,10 @@
 """A broker without sockets: peers speak packets to connections, time is a number."""
 
 from broker.access import Access
+from broker.codec import decode_body, encode
 from broker.connection import Connection, State
 from broker.framing import Incoming
-from broker.packets import Connack, Connect, Packet, Publish, decode_body, encode
+from broker.packets import MQTT_3_1_1, Connack, Connect, Packet, Publish
 from broker.router import Router
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 
@@ -43,18 +44,25 @@ class Hub:
         self.log: list[str] = []
         self.settings = of or settings()
         self.router = Router(self.settings, self.log.append)
+        self.router.agenda.now = self.now
         self.access = Access(self.settings)
+
+    def pass_time(self, seconds: float) -> None:
+        """What ends by itself meanwhile, ends."""
+        self.now += seconds
+        self.router.agenda.run(self.now)
 
     def peer(self) -> "Peer":
         return Peer(self)
 
     def connect(self, client_id: str, **options: object) -> "Peer":
-        """A peer whose CONNECT was accepted."""
+        """A peer whose CONNECT was accepted; `greeting` is its CONNACK."""
         peer = Peer(self)
         peer.send(Connect(client_id, **options))  # type: ignore[arg-type]
         answer = peer.got()[0]
         assert isinstance(answer, Connack), answer
         assert answer.code == 0
+        peer.greeting = answer
         return peer
 
 
@@ -63,7 +71,9 @@ class Peer:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.version = MQTT_3_1_1  # what its CONNECT says decides
         self.wakes = 0
+        self.greeting = Connack(session_present=False, code=0)
         self.connection = Connection(hub.router, hub.access, "peer", hub.now, self._on_wake)
         self._incoming = Incoming()
 
@@ -76,9 +86,17 @@ class Peer:
 
     def send(self, *sent: Packet | bytes) -> None:
         for each in sent:
-            self.connection.receive(each if isinstance(each, bytes) else encode(each))
+            if isinstance(each, Connect):
+                self.version = each.version
+            data = each if isinstance(each, bytes) else encode(each, self.version)
+            self.connection.receive(data)
             while self.connection.process(self.hub.now):
                 pass
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, for this peer and for what the broker does by itself."""
+        self.hub.pass_time(seconds)
+        self.connection.expire(self.hub.now)
 
     def vanish(self) -> None:
         self.connection.lost("lost")
@@ -103,5 +121,5 @@ class Peer:
             taken = self._incoming.take(1 << 28)
             assert taken, "the broker wrote half a packet"
             first, start, end = taken
-            found.append(decode_body(first, self._incoming.data, start, end))
+            found.append(decode_body(first, self._incoming.data, start, end, self.version))
         return found
