@@ -70,7 +70,7 @@ def hot_agent(machine: Machine) -> Agent:
 
 
 def watch(machine: Machine) -> Changes:
-    with machine.namespace.entered():  # noqa: SLF001 - the harness is ours
+    with machine.namespace.entered():
         return Changes()
 
 
