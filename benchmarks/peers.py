@@ -23,11 +23,13 @@ from tests.lan.group import OUTSIDER
 from tests.lan.namespaces import missing_requirement, sweep
 
 FAULTS: dict[str, Callable[[Contender, str], float]] = {
-    "kill": Contender.kill,
-    "SIGTERM": Contender.terminate,
-    "cable": Contender.cable,
-    "power": Contender.power,
+    "kill": lambda contender, hot: contender.kill(hot),
+    "SIGTERM": lambda contender, hot: contender.terminate(hot),
+    "cable": lambda contender, hot: contender.cable(hot),
+    "power": lambda contender, hot: contender.power(hot),
+    "kill all": lambda contender, hot: contender.kill_all(hot),
 }
+USUAL_FAULTS = ("kill", "SIGTERM", "cable", "power")
 # A fault may fall anywhere in the longest interval between two advertisements.
 PHASE = 1.0
 # How long the client asks on, to see whether two hold the role.
@@ -121,7 +123,7 @@ def arguments() -> Namespace:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--splits", type=int, default=2, help="rounds with a partition")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES)
-    parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=list(FAULTS))
+    parser.add_argument("--faults", nargs="+", default=list(USUAL_FAULTS), choices=list(FAULTS))
     parser.add_argument("--stress-seconds", type=float, default=10, help="of each load")
     parser.add_argument("--idle-seconds", type=float, default=15)
     parser.add_argument("--edge-by", type=EdgeBy, default=EdgeBy.ROLE, choices=list(EdgeBy))
