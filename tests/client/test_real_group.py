@@ -1,6 +1,7 @@
 """Against real nodes: the hot one is killed, frozen, or told to hand over while messages flow."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -31,13 +32,13 @@ async def real_group() -> AsyncIterator[tuple[DemoGroup, list[str]]]:
 
 async def _redundant(group: Group, addresses: list[str], connection: Follower) -> None:
     """Both brokers take part, and the other node is ready to take over."""
-    await connection.subscribe(f"edge/{GROUP}/node/+/role", "numbers/#")
-    roles: dict[str, bytes] = {}
-    while b"standby" not in roles.values() or group.hot is None:
+    await connection.subscribe(f"edge/{GROUP}/state", "numbers/#")
+    is_redundant = False
+    while not is_redundant or group.hot is None:
         message = await anext(connection.messages)
-        roles[message.topic] = message.payload
+        is_redundant = json.loads(message.payload)["redundant"]
     await until(lambda: connection.ready == frozenset(addresses))
-    await connection.unsubscribe(f"edge/{GROUP}/node/+/role")
+    await connection.unsubscribe(f"edge/{GROUP}/state")
 
 
 async def _numbers(connection: Follower) -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 from tests.lan.conftest import MakeGroup
 from tests.lan.deadline import wait_until
 from tests.lan.group import OUTSIDER, Group
-from tests.lan.groupfile import GroupFile
+from tests.lan.groupfile import WITNESS, GroupFile
 from tests.lan.harness import Host
 
 pytestmark = pytest.mark.lan
@@ -213,16 +213,30 @@ health = {{ topic = "plant/level", max_age = 2.0, interval = 0.5, failures = 1 }
 def test_a_topic_that_stops_changing_moves_the_duty(make_group: MakeGroup) -> None:
     group = make_group(GroupFile(anonymous="operate"))
     group.file.more = TOPIC_CHECK.format(python="/usr/bin/python3")
-    group.start_redundant("white")
     levels = itertools.count()
 
+    def publish(*nodes: str) -> None:
+        """The application of these nodes goes on, each on its own broker."""
+        for name in nodes:
+            level = ("-t", "plant/level", "-m", str(next(levels)))
+            command = ("mosquitto_pub", "-h", group.lan.hosts[name].address, *level)
+            group.lan.hosts[OUTSIDER].open_process(*command).wait(20)
+
+    def is_redundant() -> bool:
+        publish("white", "black")
+        return group.is_redundant("white", ["black"])
+
     def black_is_hot() -> bool:
-        """The application goes on publishing on black's broker alone."""
-        broker = group.lan.hosts["black"].address
-        level = ("-t", "plant/level", "-m", str(next(levels)))
-        tool = group.lan.hosts[OUTSIDER].open_process("mosquitto_pub", "-h", broker, *level)
-        assert tool.wait(20) == 0
+        publish("black")
         return group.role("black") == "hot"
 
+    def white_is_hot() -> bool:
+        publish("white")
+        return group.role("white") == "hot"
+
+    group.start(WITNESS, "white")
+    group.wait_for(white_is_hot, "white is hot", 40)
+    group.start("black")
+    group.wait_for(is_redundant, "white hot, black standby", 60)
     group.wait_for(black_is_hot, "black takes over from a node whose meter stands still", 60)
     assert "process meter" in str(group.own_state("white")["reason"])

@@ -27,7 +27,8 @@ TURNS = 5
 
 async def _be_accepted() -> None:
     """Connections that asyncio is just accepting reach their scripts, so that each is closed."""
-    accepting = [each for each in asyncio.all_tasks() if "_accept" in repr(each.get_coro())]
+    tasks = asyncio.all_tasks()
+    accepting = [each for each in tasks if "_accept_connection2" in repr(each.get_coro())]
     await asyncio.gather(*accepting, return_exceptions=True)
     for _ in range(TURNS):
         await REAL_SLEEP(0)
