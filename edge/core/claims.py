@@ -94,26 +94,21 @@ def _alone_at(state: State) -> float:
         return inf
     # Whose cable has just come back meets the router before the peer: that is no proof.
     settled_at = state.reference_since + state.group.timing.reconnect
-    return max(own_at, settled_at, _unheard_at(state), _parted_for_long_at(state))
-
-
-def _parted_for_long_at(state: State) -> float:
-    """A connection that has just ended is no dead peer: it may be back at once, and the peer may
-    be in the same doubt about us."""
-    return state.parted_at + state.group.timing.claim_after
+    return max(own_at, settled_at, _unheard_at(state))
 
 
 def _unheard_at(state: State) -> float:
-    """When a hot node will have been silent for `claim_after`, on our own broker too.
+    """When nothing will have told of another hot node for `claim_after`, on any broker.
 
-    It has no holding there for `claim_after` after each of its new connections, so its records
-    may be missing while its heartbeats are not; and ours to it may be broken for just a moment.
-    Its last will, or its word that it has lost the lease, shortens nothing: its outputs may still
-    be stopping. A new term is as good as
-    its word: who heard it knows that somebody has just claimed, if not with what success.
+    Its records may be missing: it has no holding on a register for `claim_after` after it
+    connected there anew. So every other sign counts too. Its heartbeats while its last word is
+    that it is hot; what it or its will says afterwards shortens nothing, its outputs may still be
+    stopping. A new term: somebody has just claimed. And our own connection to its broker: one that
+    has just ended may be back at once, and the other node be in the same doubt about us.
     """
     said_hot = (peer.hot_heard_at for peer in state.peers)
-    return max(*said_hot, state.term_heard_at, -inf) + state.group.timing.claim_after
+    heard_at = max(state.term_heard_at, state.parted_at, *said_hot)
+    return heard_at + state.group.timing.claim_after
 
 
 def _is_reachable(state: State, broker: str) -> bool:

@@ -82,78 +82,53 @@ def test_availability_waits_until_its_own_register_is_silent() -> None:
     assert not lab.published(Kind.CLAIM)
 
 
-def test_availability_never_starts_alone_while_it_hears_a_hot_node() -> None:
-    """The hot node's records may be missing here for `claim_after` after it connected anew; a
-    short break of our own connection to it must not look like its death."""
+def heard_over_its_own_broker() -> Lab:
+    """Two brokers. Black is hot, its broker has been out of reach for long, and its heartbeats are
+    heard on ours, where it has no holding; a reference has answered all the time."""
     lab = Lab(AVAILABILITY)
     for broker in AVAILABILITY.brokers:
         lab.connect(broker, record("black", 1, None, Kind.CLAIM))
-    lab.word("black", Role.HOT, broker="white", term=1)
-    for _ in range(round(TIMING.reconnect / 0.25) + 1):
-        reference(lab, 0.25)
-        lab.foreign("black")
-        lab.beat("black", broker="white")
     lab.lose("black")
-    lab.beat("black", broker="white")
-    reference(lab, CLAIM_AFTER - 0.01)
-    assert not lab.published(Kind.CLAIM)
-    reference(lab, 0.3)
-    assert lab.role() is Role.HOT
-
-
-def test_availability_lets_a_hot_node_that_was_killed_stop_its_outputs() -> None:
-    """Its record may be missing on our broker, which has just restarted; then its will, seen
-    there, must not let us begin while its guard is still at work."""
-    lab = Lab(AVAILABILITY)
-    for broker in AVAILABILITY.brokers:
-        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
     lab.word("black", Role.HOT, broker="white", term=1)
-    for _ in range(round(TIMING.reconnect / 0.25) + 1):
+    for _ in range(round((TIMING.reconnect + 2 * CLAIM_AFTER) / 0.25)):
         reference(lab, 0.25)
-        lab.foreign("black")
-        lab.beat("black", broker="white")
-    lab.lose("black")
-    lab.will("white", "black")
-    reference(lab, CLAIM_AFTER - 0.02)
-    assert not lab.published(Kind.CLAIM)
-
-
-def beside_a_hot_node() -> Lab:
-    """Two brokers, black hot and heard on both, a reference that has answered for long."""
-    lab = Lab(AVAILABILITY)
-    for broker in AVAILABILITY.brokers:
-        lab.connect(broker, record("black", 1, None, Kind.CLAIM))
-    lab.word("black", Role.HOT, broker="white", term=1)
-    for _ in range(round(TIMING.reconnect / 0.25) + 1):
-        reference(lab, 0.25)
-        lab.foreign("black")
         lab.beat("black", broker="white")
     return lab
 
 
-def test_availability_lets_a_hot_node_that_lost_its_lease_stop_its_outputs() -> None:
-    """Its word that it is hot no more is no word that its outputs are off."""
-    lab = beside_a_hot_node()
-    lab.word("black", Role.STANDBY, broker="white", term=1)
-    lab.lose("black")
+def assert_waits(lab: Lab) -> None:
+    """Whatever told of a hot node told so just now."""
     reference(lab, CLAIM_AFTER - 0.02)
     assert not lab.published(Kind.CLAIM)
     reference(lab, 0.3)
     assert lab.role() is Role.HOT
 
 
+def test_availability_never_starts_alone_while_it_hears_a_hot_node() -> None:
+    assert_waits(heard_over_its_own_broker())
+
+
+def test_availability_lets_a_hot_node_that_was_killed_stop_its_outputs() -> None:
+    """Its will must not let us begin while its guard is still at work."""
+    lab = heard_over_its_own_broker()
+    lab.will("white", "black")
+    assert_waits(lab)
+
+
+def test_availability_lets_a_hot_node_that_lost_its_lease_stop_its_outputs() -> None:
+    """Its word that it is hot no more is no word that its outputs are off."""
+    lab = heard_over_its_own_broker()
+    lab.word("black", Role.STANDBY, broker="white", term=1)
+    assert_waits(lab)
+
+
 def test_availability_waits_for_whoever_has_just_taken_a_new_term() -> None:
     """Its claim may have been heard of before its word that it is hot."""
-    lab = Lab(AVAILABILITY)
-    lab.connect("white")
-    lab.connect("black", record("black", 1, None, Kind.CLAIM))
-    for _ in range(round(TIMING.reconnect / 0.25) + 5):
-        reference(lab, 0.25)
-        lab.foreign("black")
+    lab = heard_over_its_own_broker()
+    lab.word("black", Role.STANDBY, broker="white", term=1)
+    reference(lab, CLAIM_AFTER - 0.1)
     lab.word("black", Role.STANDBY, broker="white", term=7)
-    lab.lose("black")
-    reference(lab, CLAIM_AFTER - 0.02)
-    assert not lab.published(Kind.CLAIM)
+    assert_waits(lab)
 
 
 def test_availability_does_not_take_a_broken_connection_for_a_dead_peer() -> None:
@@ -169,18 +144,6 @@ def test_availability_does_not_take_a_broken_connection_for_a_dead_peer() -> Non
     reference(lab, CLAIM_AFTER - 0.02)
     assert not lab.published(Kind.CLAIM)
     reference(lab, 0.3)
-    assert lab.role() is Role.HOT
-
-
-def test_availability_never_starts_alone_while_it_hears_a_hot_node_over_its_own_broker() -> None:
-    """However long the connection to the other broker has been gone."""
-    lab = beside_a_hot_node()
-    lab.lose("black")
-    for _ in range(20):
-        reference(lab, 0.25)
-        lab.beat("black", broker="white")
-    assert not lab.published(Kind.CLAIM)
-    reference(lab, CLAIM_AFTER + 0.3)
     assert lab.role() is Role.HOT
 
 

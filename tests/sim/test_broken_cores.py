@@ -84,7 +84,7 @@ BY_TEST: dict[str, Callable[[], None]] = {
         test_claiming.test_an_attempt_counts_on_nothing_that_an_older_term_still_holds
     ),
     "alone_beside_a_hot_node_that_is_heard": (
-        test_policies.test_availability_never_starts_alone_while_it_hears_a_hot_node_over_its_own_broker
+        test_policies.test_availability_never_starts_alone_while_it_hears_a_hot_node
     ),
     "an_empty_register_is_claimed": test_claiming.test_an_empty_register_is_never_claimed,
     "a_sign_of_life_after_the_wills_is_ignored": (
