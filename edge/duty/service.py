@@ -52,6 +52,8 @@ class GuardedDuty:
         self._situation = Situation(Role.STARTING, 0)
         self._term: int | None = None
         self._steps: list[tuple[str, float]] = []
+        # Of a lost guard, until it has been closed; it is asked for nothing any more.
+        self._former: Keeper | None = None
         self._is_lost = asyncio.Event()
         self._tasks = Tasks()
 
@@ -67,18 +69,22 @@ class GuardedDuty:
         while True:
             await self._is_lost.wait()
             self._is_lost.clear()
-            if self._keeper is not None:
-                await self._keeper.close()
-                self._keeper = None
+            await self._close_former()
             await self._begin_again()
 
     async def close(self) -> None:
         """End everything: in order, then by the guard as its pipe closes."""
         await self._tasks.close()
+        await self._close_former()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.close()
         await self._handle.close()
+
+    async def _close_former(self) -> None:
+        former, self._former = self._former, None
+        if former is not None:
+            await former.close()
 
     async def _begin(self) -> None:
         for each in await self._handle.start():
@@ -185,10 +191,14 @@ class GuardedDuty:
             self._keeper.withdrawn(why)
 
     def _guard_lost(self, why: str) -> None:
-        """All that it held has been swept: the duty is off now, the keeper may tidy up later."""
+        """All that it held has been swept: the duty is off now, the keeper may tidy up later.
+
+        It reports nothing any more once it is closed, so a start must not reach it.
+        """
         log.error("the guard was lost (%s)", why)
-        if self._keeper is not None:
-            self._keeper.lost(why)
+        self._former, self._keeper = self._keeper, None
+        if self._former is not None:
+            self._former.lost(why)
         self._say_unfit(f"the guard was lost ({why})")
         if self._term is not None:
             self._stopped(self._term)

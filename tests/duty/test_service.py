@@ -1,0 +1,82 @@
+"""The duty as the agent sees it, with a real guard: what it is told when the guard is lost."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from edge.core.events import DutyStarted, DutyStopped, Event, FitnessChanged
+from edge.duty.handle import GuardSettings
+from edge.duty.service import GuardedDuty
+from edge.settings.duty import Duty
+from tests.duty.stage import unique_group
+from tests.shell.raw_broker import until
+
+PROCESS = {"name": "pump", "command": ("sleep", "1000")}
+
+
+class Told:
+    """What the agent hears."""
+
+    def __init__(self, duty: GuardedDuty) -> None:
+        self.duty = duty
+        self.events: list[Event] = []
+        self.starts_when_lost: int | None = None
+
+    def tell(self, event: Event) -> None:
+        self.events.append(event)
+        is_loss = isinstance(event, FitnessChanged) and event.why_not != ""
+        if is_loss and self.starts_when_lost is not None:
+            term, self.starts_when_lost = self.starts_when_lost, None
+            asyncio.get_running_loop().call_soon(self.duty.start, term, "died")
+
+    def alert(self, name: str, sentence: str | None) -> None:
+        """Not looked at here."""
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Told]:
+    settings = GuardSettings(unique_group(), "white", "b1", 5.0, 0.1)
+    duty = GuardedDuty(Duty(process=(PROCESS,)), settings, lambda _: None)
+    told = Told(duty)
+    duty.attach(told.tell, told.alert)
+    await duty.open()
+    running = asyncio.create_task(duty.run())
+    try:
+        yield told
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await duty.close()
+
+
+def kill_guard(told: Told) -> None:
+    pid = told.duty._handle.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def start(told: Told, term: int) -> None:
+    told.duty.extend(term, asyncio.get_running_loop().time() + 1000)
+    told.duty.start(term, "died")
+
+
+async def test_a_lost_guard_is_the_end_of_the_duty_and_the_next_one_serves() -> None:
+    async with serving() as told:
+        start(told, 7)
+        await until(lambda: DutyStarted(7) in told.events)
+        kill_guard(told)
+        await until(lambda: DutyStopped(7) in told.events)
+        await until(lambda: told.events[-1] == FitnessChanged(""))
+        start(told, 8)
+        await until(lambda: DutyStarted(8) in told.events)
+
+
+async def test_a_start_while_the_guard_is_replaced_is_answered() -> None:
+    """A node that becomes hot in this very moment must not wait for a duty that nobody starts."""
+    async with serving() as told:
+        told.starts_when_lost = 9
+        kill_guard(told)
+        await until(lambda: DutyStopped(9) in told.events or DutyStarted(9) in told.events)
