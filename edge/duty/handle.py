@@ -138,7 +138,8 @@ class Handle:
             async with asyncio.timeout(END_LIMIT):
                 await self._ended.wait()
                 return
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await self._ended.wait()
 
     async def hold_address(self, address: str, interface: str) -> None:
@@ -283,7 +284,7 @@ class Handle:
             if task is not asyncio.current_task():
                 task.cancel()
         status = await _end_of(process)
-        was_ready = self._ready is not None and self._ready.done() and not self._ready.exception()
+        was_ready = _has_result(self._ready)
         is_lost = was_ready and not self._is_closing
         if was_ready:  # else what there is may be the duty of somebody who has the right to it
             await self._sweep()
@@ -321,6 +322,16 @@ async def _start_process() -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         limit=LONGEST_LINE,
         start_new_session=True,
+    )
+
+
+def _has_result(future: asyncio.Future[list[str]] | None) -> bool:
+    """Not so if whoever waited for it was cancelled: we stop while the guard starts."""
+    return (
+        future is not None
+        and future.done()
+        and not future.cancelled()
+        and future.exception() is None
     )
 
 

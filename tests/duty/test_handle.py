@@ -13,6 +13,7 @@ from edge.duty.handle import GuardSettings, Handle
 from edge.duty.ports import GuardCallbacks, GuardError, GuardHandle, Spawn
 from tests.duty.stage import is_gone, marked, unique_group
 from tests.lan.deadline import SCALE
+from tests.shell.raw_broker import until
 
 LEASE = 1.0
 
@@ -181,3 +182,19 @@ async def test_every_line_of_many_fits(handle: Handle) -> None:
     assert len(set(pids)) == 20
     await asyncio.gather(*(handle.end(each, 5.0) for each in names))
     assert all(map(is_gone, pids))
+
+
+async def test_stop_while_the_guard_starts_does_not_hang(
+    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited for it was cancelled: the end of the guard must still be noticed."""
+    monkeypatch.setattr("edge.duty.handle.END_LIMIT", 3600.0)
+    handle = Handle(settings, heard.callbacks())
+    starting = asyncio.create_task(handle.start())
+    await until(lambda: handle.pid is not None)
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert starting.cancelled()
+    async with asyncio.timeout(20 * SCALE):
+        await handle.close()
+    assert handle.pid is None
