@@ -174,6 +174,8 @@ def idle_view(state: State, broker: str) -> View | None:
 def release(state: State, *, term: int, to: str | None = None) -> Step:
     """Give everything up: first drop all holdings, then say so on every register that we hold."""
     ours = [each for each in state.group.brokers if _is_ours(state, each)]
+    if state.is_leaving:
+        ours = [each for each in ours if _outlives_us(state, each)]
     state = drop(state)
     return for_each(state, ours, partial(_release_broker, term=term, to=to))
 
@@ -196,6 +198,13 @@ def _is_ours(state: State, broker: str) -> bool:
         view.held_until > state.now or view.outstanding is not None
         for view in views_of(state, broker)
     )
+
+
+def _outlives_us(state: State, broker: str) -> bool:
+    """Our own broker ends with us: who counted on it would be hot for a moment only. Without a
+    majority beside it, it is what lets a successor begin at all."""
+    others = len(state.group.brokers) - 1
+    return broker != state.me.name or others < state.group.quorum
 
 
 def _release_broker(state: State, broker: str, *, term: int, to: str | None) -> Step:

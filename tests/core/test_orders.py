@@ -14,13 +14,14 @@ from edge.core.events import (
     SwitchoverOrder,
     Woke,
 )
-from edge.core.model import Kind, Member, Pause, Role, Saved
+from edge.core.model import Kind, Member, Pause, Policy, Role, Saved
 from tests.core.lab import (
     CLAIM_AFTER,
     TIMING,
     Lab,
     hot_lab,
     of_kind,
+    pair_group,
     record,
     standby_lab,
     three_group,
@@ -321,6 +322,25 @@ def test_a_clean_stop_hands_over_and_leaves() -> None:
     effects = lab.tell(DutyStopped(1))
     assert isinstance(effects[-1], Leave)
     assert {each.record.to for each in lab.published(Kind.RELEASE)} == {"black"}
+
+
+def test_a_clean_stop_does_not_release_the_broker_that_ends_with_it() -> None:
+    """Whoever claimed it would lose that vote as soon as the broker is gone, and the role."""
+    lab = with_standby()
+    lab.order(StopOrder())
+    lab.tell(DutyStopped(1))
+    released = {each.link.broker for each in lab.published(Kind.RELEASE)}
+    assert released == set(lab.state.group.brokers) - {"white"}
+
+
+def test_a_clean_stop_of_one_of_two_brokers_releases_both() -> None:
+    """The other broker alone is no majority: its node has to begin with both."""
+    lab = Lab(pair_group(Policy.SAFETY))
+    lab.connect_all()
+    lab.wait(CLAIM_AFTER + 0.01)
+    lab.order(StopOrder())
+    lab.tell(DutyStopped(1))
+    assert {each.link.broker for each in lab.published(Kind.RELEASE)} == {"white", "black"}
 
 
 def test_a_clean_stop_without_a_standby_frees_for_anybody() -> None:

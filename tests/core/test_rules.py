@@ -50,7 +50,8 @@ TESTS = {
     "proves_nothing",
     "R26": "paused_nobody_claims_by_itself a_paused_hot_node_keeps_renewing "
     "of_two_orders_with_one_number_the_pause_stands",
-    "R27": "a_clean_stop_hands_over_and_leaves",
+    "R27": "a_clean_stop_hands_over_and_leaves a_clean_stop_does_not_release_the_broker_that_ends_"
+    "with_it",
     "R28": "a_duty_that_does_not_start_in_time_gives_the_lease_back",
     "R29": "a_retained_heartbeat_is_no_sign_of_life an_older_word_of_the_same_life_is_ignored",
     "R30": "a_file_that_differs_from_the_hot_nodes_makes_this_node_faulty",
