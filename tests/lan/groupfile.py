@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-GROUP = "RPI"
+# A name of its own for each test process: a guard sweeps whatever carries the name of its group
+# and node, and all LANs of this machine see the same processes.
+GROUP = f"RPI{os.getpid()}"
 PORT = 1883
 WITNESS = "witness"
 ROUTER = "router"
