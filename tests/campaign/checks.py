@@ -227,12 +227,14 @@ def hot_at(history: History, begin: float) -> float:
 
 
 def nothing_moves_in_calm(history: History) -> list[Finding]:
-    """While the calm is held, the hot role moves by order only."""
+    """While the calm is held, the hot role moves by order only.
+
+    What the last fault kept back may still end a lease that was renewed before it was over.
+    """
     found = []
     for calm in history.calms:
-        inside = [
-            hot for hot in history.hots if hot.end > calm.hold_from and hot.start <= calm.ended_at
-        ]
+        since = max(calm.hold_from, calm.began_at + history.rules.claim_after)
+        inside = [hot for hot in history.hots if hot.end > since and hot.start <= calm.ended_at]
         for before, after in pairwise(inside):
             if after.reason not in BY_ORDER:
                 excuse = _excuse_for_move(history, calm, after)

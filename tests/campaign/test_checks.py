@@ -176,6 +176,16 @@ def test_role_that_moves_in_calm() -> None:
     assert violations(nothing_moves_in_calm(history)) == ["nothing moves in calm"]
 
 
+def test_role_that_moves_because_of_a_fault_that_has_just_ended() -> None:
+    """A cable that was out for most of a lease: nobody had noticed when it was put back."""
+    history = made(hot(1, 10.2, 1), hot(10.4, 20, 2))
+    history.calms.append(calm(10, 20, 10))
+    assert nothing_moves_in_calm(history) == []
+    later = made(hot(1, 11.3, 1), hot(11.5, 20, 2))
+    later.calms.append(calm(10, 20, 10))
+    assert violations(nothing_moves_in_calm(later)) == ["nothing moves in calm"]
+
+
 def test_role_that_moves_by_order_in_calm() -> None:
     history = made(hot(1, 14, 1), hot(14.1, 20, 2, "switchover"))
     history.calms.append(calm(10, 20))
