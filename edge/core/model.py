@@ -125,9 +125,13 @@ class Group:
     def witnesses(self) -> frozenset[str]:
         return frozenset(self.brokers) - {each.name for each in self.members if each.can_be_hot}
 
+    @cached_property
+    def _by_name(self) -> dict[str, Member]:
+        return {each.name: each for each in self.members}
+
     def member(self, name: str) -> Member:
-        """Raises StopIteration for a name that is not in the group: callers check at the edge."""
-        return next(each for each in self.members if each.name == name)
+        """Raises KeyError for a name that is not in the group: callers check at the edge."""
+        return self._by_name[name]
 
 
 class Link(NamedTuple):
