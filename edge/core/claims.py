@@ -19,16 +19,16 @@ class Prospect(NamedTuple):
     reconsider_at: float = inf
 
 
-NONE = Prospect()
+NO_PROSPECT = Prospect()
 
 
 def prospect(state: State) -> Prospect:
-    """`NONE` if no attempt may start, whatever time passes."""
+    """`NO_PROSPECT` if no attempt may start, whatever time passes."""
     if state.is_hot or state.attempt is not None or not may_claim(state):
-        return NONE
+        return NO_PROSPECT
     opportunity = max(_claimable_at(state), state.claims_not_before, _gate_at(state))
     if opportunity == inf:
-        return NONE
+        return NO_PROSPECT
     betters = peers.betters(state)
     return Prospect(opportunity + _stagger(state, len(betters)), _reconsider_at(state, betters))
 

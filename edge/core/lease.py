@@ -227,8 +227,8 @@ def next_seed_at(state: State) -> float:
 
 def _perhaps_empty(state: State) -> list[str]:
     """The brokers of which one of our sessions has seen no record: mostly none."""
-    empty = {view.link.broker for view in state.views if view.tail is None}
-    return [each for each in state.group.brokers if each in empty]
+    empty = [view.link.broker for view in state.views if view.tail is None]
+    return [each for each in state.group.brokers if each in empty] if empty else []
 
 
 def _seed_at(state: State, broker: str) -> float:

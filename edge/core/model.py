@@ -82,8 +82,9 @@ class Timing:
 
     @property
     def deaf_after(self) -> float:
-        """A session that brought nothing for so long, not even our own heartbeat, is deaf."""
-        return self.presence_interval + self.lease / 4
+        """A session that brought nothing for so long, not even our own heartbeat, is deaf: half a
+        lease until that one is sent, a quarter until it is back."""
+        return 0.75 * self.lease
 
     @property
     def lost_after(self) -> float:

@@ -127,7 +127,7 @@ def _settle(state: State) -> tuple[State, tuple[Effect, ...], Prospect]:
     prospect = claims.prospect(state)
     if state.now >= prospect.claim_at:
         state, more = claims.begin(state)
-        effects, prospect = (*effects, *more), claims.NONE
+        effects, prospect = (*effects, *more), claims.NO_PROSPECT
     state, more = _ask(STANDING_RULES, state)
     return state, (*effects, *more), prospect
 
