@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     # Only for this one mypy checks the names and the types of the fields.
     from dataclasses import replace
 else:
-    # Bound once: this runs seven times in a step.
+    # Bound once: this runs some five times in a step.
     make, assign = object.__new__, object.__setattr__
 
     def replace(value: Any, /, **changes: Any) -> Any:  # noqa: ANN401  mypy sees the other one
