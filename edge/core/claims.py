@@ -2,39 +2,51 @@
 
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 from edge.core import death, lease, peers
 from edge.core.effects import Beat, Report, StartDuty, StopDuty
 from edge.core.lease import Step
 from edge.core.model import Kind, Policy
-from edge.core.state import Attempt, State, Tenure, views_of, with_own_term
+from edge.core.state import Attempt, Peer, State, Tenure, views_of, with_own_term
 from edge.core.values import replace
 
 
-def due_at(state: State) -> float:
-    """When the next attempt starts, if nothing changes; infinity if none may."""
+class Prospect(NamedTuple):
+    """When the next attempt starts, if nothing changes; and when that may become earlier."""
+
+    claim_at: float = inf
+    reconsider_at: float = inf
+
+
+NO_PROSPECT = Prospect()
+
+
+def prospect(state: State) -> Prospect:
+    """`NO_PROSPECT` if no attempt may start, whatever time passes."""
     if state.is_hot or state.attempt is not None or not may_claim(state):
-        return inf
-    opportunity = max(_majority_claimable_at(state), state.claims_not_before, _gate_at(state))
+        return NO_PROSPECT
+    opportunity = max(_claimable_at(state), state.claims_not_before, _gate_at(state))
     if opportunity == inf:
-        return inf
-    return opportunity + _stagger(state)
+        return NO_PROSPECT
+    betters = peers.betters(state)
+    return Prospect(opportunity + _stagger(state, len(betters)), _reconsider_at(state, betters))
 
 
-def reconsider_at(state: State) -> float:
-    """When `due_at` may become earlier by itself: a better candidate is silent for too long, or
-    we have been here for long enough to be no worse than him."""
+def _reconsider_at(state: State, betters: list[Peer]) -> float:
+    """A better candidate is silent for too long, or we have been here for long enough to be no
+    worse than him."""
     claim_after, settled_at = state.group.timing.claim_after, peers.settled_at(state)
-    instants = [peer.heard_at + claim_after for peer in peers.betters(state)]
+    instants = [peer.heard_at + claim_after for peer in betters]
     if settled_at > state.now:
         instants.append(settled_at)
     return min(instants, default=inf)
 
 
-def _stagger(state: State) -> float:
+def _stagger(state: State, rank: int) -> float:
     """An order names who shall be hot; without one the better candidates go first."""
     is_called = state.promotion is not None or _is_called(state)
-    return 0.0 if is_called else peers.rank(state) * state.group.timing.stagger
+    return 0.0 if is_called else rank * state.group.timing.stagger
 
 
 def _is_called(state: State) -> bool:
@@ -72,10 +84,9 @@ def _gate_at(state: State) -> float:
     return max(opens_at, state.yields_until)
 
 
-def _majority_claimable_at(state: State) -> float:
+def _claimable_at(state: State) -> float:
     """When a majority of the brokers can be claimed, or one alone where the policy says so."""
-    times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
-    return min(times[state.group.quorum - 1], _alone_at(state))
+    return min(lease.majority_claimable_at(state), _alone_at(state))
 
 
 def _alone_at(state: State) -> float:
@@ -121,8 +132,7 @@ def begin(state: State) -> Step:
     What an earlier tenure still holds does not count: a majority must have seen the new term.
     """
     origin, noticed_at, reason = _cause(state)
-    times = sorted(lease.claimable_view(state, each)[0] for each in state.group.brokers)
-    is_alone = times[state.group.quorum - 1] > state.now
+    is_alone = lease.majority_claimable_at(state) > state.now
     is_forced = is_alone and state.promotion is not None and state.promotion.force
     state = with_own_term(lease.forget(state), state.term + 1)
     attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)

@@ -36,11 +36,11 @@ def dead_since(state: State, node: str) -> float | None:
 
 
 def _has_will(state: State, node: str) -> bool:
-    return any(
-        each.willed_at is not None and each.node == node
-        for view in state.views
-        for each in view.presences
-    )
+    for view in state.views:
+        for each in view.presences:
+            if each.willed_at is not None and each.node == node:
+                return True
+    return False
 
 
 def _lived_after(state: State, node: str, instant: float) -> bool:
@@ -68,11 +68,11 @@ def _majority_at(times: list[float], quorum: int, window: float) -> float | None
 
 def is_silent(state: State, node: str) -> bool:
     """Every will of this node that we could know was published: it is gone, for display."""
-    wills = [
-        (each.willed_at is not None, state.now - each.heard_at)
+    now, lost_after = state.now, state.group.timing.lost_after
+    recent = [
+        each.willed_at is not None
         for view in state.views
         for each in view.presences
-        if each.node == node
+        if each.node == node and now - each.heard_at <= lost_after
     ]
-    recent = [is_willed for is_willed, age in wills if age <= state.group.timing.lost_after]
     return bool(recent) and all(recent)

@@ -11,6 +11,7 @@ from edge.core.state import (
     Outstanding,
     State,
     View,
+    earliest,
     sent_at,
     views_of,
     with_sent,
@@ -23,7 +24,7 @@ Step = tuple[State, tuple[Effect, ...]]
 
 def held_until(state: State, broker: str) -> float:
     """The latest instant to which any of our sessions holds this broker."""
-    return max((view.held_until for view in views_of(state, broker)), default=-inf)
+    return max([view.held_until for view in views_of(state, broker)], default=-inf)
 
 
 def majority_until(state: State) -> float:
@@ -92,7 +93,7 @@ def _silent_at(state: State, view: View) -> float:
 
     What was heard over any path counts: a path that went deaf is not a silent register.
     """
-    heard = (each.heard_other_at for each in views_of(state, view.link.broker))
+    heard = [each.heard_other_at for each in views_of(state, view.link.broker)]
     return max(view.subscribed_at, *heard) + state.group.timing.claim_after
 
 
@@ -109,11 +110,20 @@ def _freed_at(state: State, view: View) -> float:
     return view.freed_at if is_settled else inf
 
 
+def majority_claimable_at(state: State) -> float:
+    """When a majority of the brokers can be claimed."""
+    times = earliest(state, partial(claimable_at, state))
+    return sorted(times)[state.group.quorum - 1]
+
+
 def claimable_view(state: State, broker: str) -> tuple[float, View | None]:
     """The path over which this broker can be claimed first, and when."""
-    candidates = [(claimable_at(state, view), view) for view in views_of(state, broker)]
-    best = min(candidates, key=lambda pair: pair[0], default=(inf, None))
-    return best if best[0] < inf else (inf, None)
+    best_at, best = inf, None
+    for view in views_of(state, broker):
+        at = claimable_at(state, view)
+        if at < best_at:
+            best_at, best = at, view
+    return best_at, best
 
 
 def publish(state: State, view: View, kind: Kind, *, term: int, to: str | None = None) -> Step:
@@ -215,11 +225,22 @@ def _release_broker(state: State, broker: str, *, term: int, to: str | None) -> 
 
 def seed(state: State) -> Step:
     """Put the highest known term on an empty register: our own broker's, or a witness's."""
-    empty = [each for each in state.group.brokers if state.now >= seed_at(state, each)]
-    return for_each(state, empty, partial(_release_broker, term=state.term, to=None))
+    due = [each for each in _perhaps_empty(state) if state.now >= _seed_at(state, each)]
+    return for_each(state, due, partial(_release_broker, term=state.term, to=None))
 
 
-def seed_at(state: State, broker: str) -> float:
+def next_seed_at(state: State) -> float:
+    """When the next register gets its seed, or infinity."""
+    return min([_seed_at(state, each) for each in _perhaps_empty(state)], default=inf)
+
+
+def _perhaps_empty(state: State) -> list[str]:
+    """The brokers of which one of our sessions has seen no record: mostly none."""
+    empty = [view.link.broker for view in state.views if view.tail is None]
+    return [each for each in state.group.brokers if each in empty] if empty else []
+
+
+def _seed_at(state: State, broker: str) -> float:
     """When this broker's register gets its seed, or infinity: not ours to seed, or not empty."""
     if broker != state.me.name and broker not in state.group.witnesses:
         return inf
@@ -231,8 +252,8 @@ def seed_at(state: State, broker: str) -> float:
 
 def for_each(state: State, brokers: Iterable[str], rule: Callable[[State, str], Step]) -> Step:
     """Apply a rule to one broker after another and collect what it wants done."""
-    effects: list[Effect] = []
+    effects: tuple[Effect, ...] = ()
     for broker in brokers:
         state, more = rule(state, broker)
-        effects.extend(more)
-    return state, tuple(effects)
+        effects += more
+    return state, effects

@@ -82,8 +82,9 @@ class Timing:
 
     @property
     def deaf_after(self) -> float:
-        """A session that brought nothing for so long, not even our own heartbeat, is deaf."""
-        return self.presence_interval + self.lease / 4
+        """A session that brought nothing for so long, not even our own heartbeat, is deaf: half a
+        lease until that one is sent, a quarter until it is back."""
+        return 0.75 * self.lease
 
     @property
     def lost_after(self) -> float:
@@ -125,9 +126,13 @@ class Group:
     def witnesses(self) -> frozenset[str]:
         return frozenset(self.brokers) - {each.name for each in self.members if each.can_be_hot}
 
+    @cached_property
+    def _by_name(self) -> dict[str, Member]:
+        return {each.name: each for each in self.members}
+
     def member(self, name: str) -> Member:
-        """Raises StopIteration for a name that is not in the group: callers check at the edge."""
-        return next(each for each in self.members if each.name == name)
+        """Raises KeyError for a name that is not in the group: callers check at the edge."""
+        return self._by_name[name]
 
 
 class Link(NamedTuple):

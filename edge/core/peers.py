@@ -10,10 +10,12 @@ from edge.core.register import with_presence, with_will
 from edge.core.state import (
     Peer,
     State,
+    View,
+    earliest,
     peer_of,
     view_of,
-    views_of,
     with_peer,
+    with_proof,
     with_term,
     with_view,
 )
@@ -106,8 +108,7 @@ def _with_life(state: State, event: PeerSeen | HeartbeatSeen) -> State:
     peer = peer_of(state, event.node)
     if peer is None:
         return state
-    state = with_peer(state, alive(peer, state.now))
-    return replace(state, saved=replace(state.saved, secret_is_proven=True))
+    return with_proof(with_peer(state, alive(peer, state.now)))
 
 
 def alive(peer: Peer, now: float) -> Peer:
@@ -168,27 +169,27 @@ def _merit(state: State, peer: Peer) -> tuple[bool, bool, int, int, str]:
     return (peer.is_synchronised, is_fit, priority, peer.service_level, peer.name)
 
 
-def rank(state: State) -> int:
-    """How many living candidates come before us."""
-    return len(betters(state))
-
-
 def betters(state: State) -> list[Peer]:
     """The living candidates that come before us; the silent last hot node is none of them."""
+    candidates = [peer for peer in state.peers if _is_candidate(state, peer)]
+    if not candidates:
+        return []
     is_fit, priority = not state.unfit, state.me.priority
     level, name = service_level(state), state.me.name
     ours = (state.saved.was_synchronised, is_fit, priority, level, name)
     within = state.group.timing.claim_after
     return [
         peer
-        for peer in state.peers
-        if state.group.member(peer.name).priority > 0
-        and state.group.member(peer.name).can_be_hot
-        and peer.role is not Role.FAULTY
-        and not (peer.name == state.last_hot and peer.role is Role.HOT)
-        and _merit(state, peer) > ours
-        and peer_lives(state, peer, within)
+        for peer in candidates
+        if _merit(state, peer) > ours and peer_lives(state, peer, within)
     ]
+
+
+def _is_candidate(state: State, peer: Peer) -> bool:
+    if peer.role is Role.FAULTY or (peer.role is Role.HOT and peer.name == state.last_hot):
+        return False
+    member = state.group.member(peer.name)
+    return member.can_be_hot and member.priority > 0
 
 
 def service_level(state: State) -> int:
@@ -201,7 +202,7 @@ def service_level(state: State) -> int:
         return 0
     if state.role in {Role.FAULTY, Role.STARTING}:
         return 1
-    brokers = {view.link.broker for view in state.views if view.is_subscribed}
+    brokers = {view.link.broker for view in state.views if view.subscribed_at < inf}
     if len(brokers) < state.group.quorum or state.now < settled_at(state):
         return 100
     return 200 + 50 * len(brokers) // len(state.group.brokers)
@@ -210,13 +211,13 @@ def service_level(state: State) -> int:
 def settled_at(state: State) -> float:
     """When this node can follow a release: its sessions with a majority are older than
     `claim_after` then (R11). A switchover to a node that has just come would have to wait."""
-    instants = {
-        broker: min((max(each.subscribed_at, each.gap_at) for each in views), default=inf)
-        for broker in state.group.brokers
-        for views in [views_of(state, broker)]
-    }
-    youngest = sorted(instants.values())[state.group.quorum - 1]
+    youngest = sorted(earliest(state, _unbroken_since))[state.group.quorum - 1]
     return youngest + state.group.timing.claim_after
+
+
+def _unbroken_since(view: View) -> float:
+    """Since when this session has seen every record, or infinity."""
+    return max(view.subscribed_at, view.gap_at)
 
 
 def everybody_was_seen(state: State) -> bool:
@@ -245,7 +246,7 @@ def why_faulty(state: State) -> str:
 
 
 def _difference(state: State, others: list[Peer]) -> str:
-    names = sorted(peer.name for peer in others if peer.config not in {"", state.config})
+    names = sorted([peer.name for peer in others if peer.config not in {"", state.config}])
     return f"its configuration differs from that of {', '.join(names)}" if names else ""
 
 
@@ -256,8 +257,10 @@ def _refusing_betters(state: State) -> list[str]:
     carry on, and both know which: the better one. A secret that another node accepts, or that
     was good before, is right; that a witness accepts us says nothing, it may accept anybody.
     """
+    if state.saved.secret_is_proven:
+        return []
     members = {each.name: each for each in state.group.members if each.can_be_hot}
-    if state.saved.secret_is_proven or state.accepted_by & members.keys() - {state.me.name}:
+    if state.accepted_by & members.keys() - {state.me.name}:
         return []
     ours = (state.me.priority, state.me.name)
     refusing = [members[name] for name in state.denied_by if name in members]

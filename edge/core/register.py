@@ -53,8 +53,11 @@ def may_follow(view: View, record: Record) -> bool:
 
 def is_own(view: View, record: Record, me: str) -> bool:
     """Sent by this very process. A session begins with the boot id of the life that it is of."""
-    life, own_life = (each.partition("-")[0] for each in (record.id.session, view.session))
-    return record.id.node == me and life == own_life
+    return record.id.node == me and _life_of(record.id.session) == _life_of(view.session)
+
+
+def _life_of(session: str) -> str:
+    return session.partition("-")[0]
 
 
 def has_seen(view: View, record_id: RecordId) -> bool:
@@ -65,13 +68,14 @@ def has_seen(view: View, record_id: RecordId) -> bool:
 
 def heard_at(view: View) -> float:
     """When this session last brought anything: a word, a heartbeat, a record, also our own."""
-    return max((each.heard_at for each in view.presences), default=-inf)
+    return max([each.heard_at for each in view.presences], default=-inf)
 
 
 def presence_of(view: View, node: str, session: str) -> Presence | None:
-    return next(
-        (each for each in view.presences if each.session == session and each.node == node), None
-    )
+    for each in view.presences:
+        if each.session == session and each.node == node:
+            return each
+    return None
 
 
 def with_record(
@@ -141,18 +145,26 @@ def with_presence(
 ) -> View:
     """A live sign of this session. It voids nothing: a session once willed is never reused."""
     known = presence_of(view, node, session) or Presence(node, session)
-    fresh = replace(known, heard_at=now, counter=max(known.counter, counter or 0))
-    others = tuple(each for each in view.presences if each is not known)
-    return replace(view, presences=(*others, fresh)[-PRESENCES_MAX:])
+    return replace(view, presences=heard_again(view, known, now, counter or 0))
+
+
+def heard_again(view: View, known: Presence, now: float, counter: int) -> tuple[Presence, ...]:
+    fresh = replace(known, heard_at=now, counter=max(known.counter, counter))
+    return _with_last(view, known, fresh)
 
 
 def with_will(view: View, node: str, session: str, *, now: float) -> View:
     known = presence_of(view, node, session) or Presence(node, session)
     if known.willed_at is not None:
         return view
-    others = tuple(each for each in view.presences if each is not known)
     willed = replace(known, willed_at=now)
-    return replace(view, presences=(*others, willed)[-PRESENCES_MAX:])
+    return replace(view, presences=_with_last(view, known, willed))
+
+
+def _with_last(view: View, known: Presence, news: Presence) -> tuple[Presence, ...]:
+    """The presences in the order in which they were last news."""
+    others = [each for each in view.presences if each is not known]
+    return (*others[1 - PRESENCES_MAX :], news)
 
 
 def willed_at(view: View, node: str, *, now: float, within: float) -> float | None:

@@ -12,8 +12,19 @@ from edge.core.events import HeartbeatSeen, PeerSeen, RecordSeen
 from edge.core.lease import renewal_due_at
 from edge.core.model import Kind
 from edge.core.peers import alive
-from edge.core.register import presence_of, with_presence
-from edge.core.state import Holder, Peer, State, View, peer_of, view_of, with_peer, with_view
+from edge.core.register import heard_again, presence_of
+from edge.core.state import (
+    Holder,
+    Peer,
+    Presence,
+    State,
+    View,
+    peer_of,
+    peers_with,
+    view_of,
+    views_with,
+    with_view,
+)
 from edge.core.values import replace
 
 Signs = HeartbeatSeen | PeerSeen | RecordSeen
@@ -36,16 +47,18 @@ def heard(state: State, event: Signs) -> State | None:
 def _after_heartbeat(state: State, view: View, event: HeartbeatSeen) -> State | None:
     if event.pause != state.saved.pause or event.term > state.saved.term:
         return None
-    if not _is_lively(state, view, event.node, event.session):
+    known = _lively_presence(state, view, event.node, event.session)
+    if known is None:
         return None
-    view = with_presence(view, event.node, event.session, now=state.now)
+    view = replace(view, presences=heard_again(view, known, state.now, 0))
     if event.node == state.me.name:
         return with_view(state, view)
     peer = _lively_peer(state, event.node)
     if peer is None or peer.boot != event.boot or peer.config != event.config:
         return None
-    peer = replace(alive(peer, state.now), sequence=max(peer.sequence, event.sequence))
-    return with_peer(with_view(state, view), peer)
+    if event.sequence > peer.sequence:
+        peer = replace(peer, sequence=event.sequence)
+    return _with_life(state, view, peer)
 
 
 def _after_word(state: State, view: View, event: PeerSeen) -> State | None:
@@ -53,10 +66,11 @@ def _after_word(state: State, view: View, event: PeerSeen) -> State | None:
     peer = _lively_peer(state, event.node)
     if peer is None or peer.boot != event.boot or event.version > peer.version:
         return None
-    if not _is_lively(state, view, event.node, event.session):
+    known = _lively_presence(state, view, event.node, event.session)
+    if known is None:
         return None
-    view = with_presence(view, event.node, event.session, now=state.now)
-    return with_peer(with_view(state, view), alive(peer, state.now))
+    view = replace(view, presences=heard_again(view, known, state.now, 0))
+    return _with_life(state, view, peer)
 
 
 def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
@@ -70,18 +84,18 @@ def _after_renewal(state: State, view: View, event: RecordSeen) -> State | None:
     holder = view.holder
     if node == state.me.name or holder is None or holder.is_assumed or holder.node != node:
         return None
-    peer = _lively_peer(state, node)
-    if peer is None or not _is_lively(state, view, node, session):
+    peer, known = _lively_peer(state, node), _lively_presence(state, view, node, session)
+    if peer is None or known is None:
         return None
-    view = with_presence(view, node, session, now=state.now, counter=counter)
     view = replace(
         view,
         tail=record.id,
-        holder=Holder(node, session),
+        holder=_holder(view, node, session),
         heard_other_at=state.now,
         held_until=-inf,
+        presences=heard_again(view, known, state.now, counter),
     )
-    return with_peer(with_view(state, view), alive(peer, state.now))
+    return _with_life(state, view, peer)
 
 
 def _after_echo(state: State, view: View, event: RecordSeen) -> State | None:
@@ -90,30 +104,53 @@ def _after_echo(state: State, view: View, event: RecordSeen) -> State | None:
     if outstanding is None or outstanding.id != record.id or record.basis != view.tail:
         return None
     is_under_way = state.is_forced or state.handover or state.promotion
-    if record.kind is not Kind.RENEW or is_under_way or not _is_ours(state, view):
+    if record.kind is not Kind.RENEW or is_under_way:
+        return None
+    known = _own_presence(state, view)
+    if known is None:
         return None
     node, session, counter = record.id
-    view = with_presence(view, node, session, now=state.now, counter=counter)
-    until = outstanding.sent_at + state.group.timing.lease
-    view = replace(view, tail=record.id, outstanding=None, held_until=until)
-    state = with_view(state, replace(view, holder=Holder(node, session)))
+    view = replace(
+        view,
+        tail=record.id,
+        outstanding=None,
+        held_until=outstanding.sent_at + state.group.timing.lease,
+        holder=_holder(view, node, session),
+        presences=heard_again(view, known, state.now, counter),
+    )
+    state = with_view(state, view)
     due_at = renewal_due_at(state, event.link.broker)
     return replace(state, wakeup_at=min(state.wakeup_at, due_at)) if due_at > state.now else None
 
 
-def _is_ours(state: State, view: View) -> bool:
+def _with_life(state: State, view: View, peer: Peer) -> State:
+    """The view, and the peer that was heard through it: one copy of the state for both."""
+    peer = alive(peer, state.now)
+    return replace(state, views=views_with(state, view), peers=peers_with(state, peer))
+
+
+def _holder(view: View, node: str, session: str) -> Holder | None:
+    """Over two paths it is now one session, now the other."""
+    known = view.holder
+    is_same = known is not None and known.session == session and known.node == node
+    return known if is_same else Holder(node, session)
+
+
+def _own_presence(state: State, view: View) -> Presence | None:
+    """Our own session there, if the register is ours."""
     if view.holder is None or view.holder.is_assumed or view.holder.node != state.me.name:
-        return False
-    return _is_lively(state, view, state.me.name, view.session)
+        return None
+    return _lively_presence(state, view, state.me.name, view.session)
 
 
-def _is_lively(state: State, view: View, node: str, session: str) -> bool:
+def _lively_presence(state: State, view: View, node: str, session: str) -> Presence | None:
     """This session is known and was heard a moment ago: hearing it again changes no judgement
     about its node, about this link, or about who died."""
     presence = presence_of(view, node, session)
     if presence is None or presence.willed_at is not None:
-        return False
-    return state.now - presence.heard_at <= state.group.timing.deaf_after
+        return None
+    is_recent = state.now - presence.heard_at <= state.group.timing.deaf_after
+    return presence if is_recent else None
 
 
 def _lively_peer(state: State, node: str) -> Peer | None:

@@ -1,5 +1,6 @@
 """The whole memory of the core: one frozen, hashable value and the questions asked of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -178,7 +179,10 @@ class State:
 
 
 def view_of(state: State, link: Link) -> View | None:
-    return next((view for view in state.views if view.link == link), None)
+    for view in state.views:
+        if view.link == link:
+            return view
+    return None
 
 
 def views_of(state: State, broker: str) -> tuple[View, ...]:
@@ -188,9 +192,26 @@ def views_of(state: State, broker: str) -> tuple[View, ...]:
     )
 
 
+def earliest(state: State, instant: Callable[[View], float]) -> list[float]:
+    """For each broker of the group the first of its views' instants, or infinity."""
+    instants = dict.fromkeys(state.group.brokers, inf)
+    for view in state.views:
+        at = instant(view)
+        if at < instants.get(view.link.broker, -inf):
+            instants[view.link.broker] = at
+    return list(instants.values())
+
+
 def with_view(state: State, view: View) -> State:
-    others = [each for each in state.views if each.link != view.link]
-    return replace(state, views=tuple(sorted([*others, view], key=_link_of)))
+    return replace(state, views=views_with(state, view))
+
+
+def views_with(state: State, view: View) -> tuple[View, ...]:
+    """The views in the order of their links, this one in its place."""
+    link = view.link
+    if view_of(state, link) is None:
+        return tuple(sorted([*state.views, view], key=_link_of))
+    return tuple([view if each.link == link else each for each in state.views])
 
 
 def _link_of(view: View) -> Link:
@@ -205,13 +226,19 @@ def without_view(state: State, link: Link) -> State:
 
 
 def peer_of(state: State, name: str) -> Peer | None:
-    return next((peer for peer in state.peers if peer.name == name), None)
+    for peer in state.peers:
+        if peer.name == name:
+            return peer
+    return None
 
 
 def with_peer(state: State, peer: Peer) -> State:
-    return replace(
-        state, peers=tuple(peer if each.name == peer.name else each for each in state.peers)
-    )
+    return replace(state, peers=peers_with(state, peer))
+
+
+def peers_with(state: State, peer: Peer) -> tuple[Peer, ...]:
+    name = peer.name
+    return tuple([peer if each.name == name else each for each in state.peers])
 
 
 def with_term(state: State, term: int) -> State:
@@ -221,13 +248,23 @@ def with_term(state: State, term: int) -> State:
     return replace(with_own_term(state, term), term_heard_at=state.now)
 
 
+def with_proof(state: State) -> State:
+    """Somebody else's live message fits our secret."""
+    if state.saved.secret_is_proven:
+        return state
+    return replace(state, saved=replace(state.saved, secret_is_proven=True))
+
+
 def with_own_term(state: State, term: int) -> State:
     return replace(state, saved=replace(state.saved, term=term))
 
 
 def sent_at(state: State, broker: str) -> float:
     """When the last record went out to this broker, or minus infinity."""
-    return next((at for name, at in state.last_sent if name == broker), -inf)
+    for name, at in state.last_sent:
+        if name == broker:
+            return at
+    return -inf
 
 
 def with_sent(state: State, broker: str) -> State:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from math import inf
 
 from edge.core import claims, lease, orders, peers, routine
+from edge.core.claims import Prospect
 from edge.core.effects import Beat, Effect, Persist, Reconnect
 from edge.core.events import (
     DutyStarted,
@@ -36,8 +37,10 @@ from edge.core.register import Verdict, with_record
 from edge.core.state import (
     Peer,
     State,
+    Tenure,
     View,
     view_of,
+    with_proof,
     with_term,
     with_view,
     without_view,
@@ -68,7 +71,8 @@ def start(
         asks_before_switch=asks_before_switch,
         peers=others,
     )
-    return replace(_with_role(state, claims.due_at(state)), wakeup_at=now)
+    role, phase, reason = _appearance(state, claims.prospect(state).claim_at)
+    return replace(state, role=role, phase=phase, reason=reason, wakeup_at=now)
 
 
 def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, list[Effect]]:
@@ -84,15 +88,17 @@ def step(state: State, event: Event, now: float, jitter: float) -> tuple[State, 
 def turn(before: State, state: State, event: Event) -> tuple[State, list[Effect]]:
     """Ask every rule: for the time that has passed since `before`, then for the event."""
     effects: tuple[Effect, ...] = ()
-    claim_at = -inf
+    prospect: Prospect | None = None
     state = _distrust_silence(state)
     if state.now >= state.wakeup_at:
-        state, effects, claim_at = _settle(state)
-    if not isinstance(event, Woke) or claim_at == -inf:
+        state, effects, prospect = _settle(state)
+    if prospect is None or not isinstance(event, Woke):
         state, more = _apply(state, event)
-        state, rest, claim_at = _settle(state)
+        state, rest, prospect = _settle(state)
         effects = (*effects, *more, *rest)
-    state = replace(_with_role(state, claim_at), wakeup_at=_wakeup_at(state, claim_at))
+    role, phase, reason = _appearance(state, prospect.claim_at)
+    wakeup_at = _wakeup_at(state, prospect)
+    state = replace(state, role=role, phase=phase, reason=reason, wakeup_at=wakeup_at)
     check(before, state)
     return state, _durable_first(before, state, effects)
 
@@ -114,24 +120,25 @@ def _distrust_silence(state: State) -> State:
     return replace(state, stalled_at=state.now, views=tuple(views))
 
 
-def _settle(state: State) -> tuple[State, tuple[Effect, ...], float]:
+def _settle(state: State) -> tuple[State, tuple[Effect, ...], Prospect]:
     """Everything that time or the last event made due, each rule in its order; and when the next
     claim is due."""
     state, effects = _ask(RULES, state)
-    claim_at = claims.due_at(state)
-    if state.now >= claim_at:
+    prospect = claims.prospect(state)
+    if state.now >= prospect.claim_at:
         state, more = claims.begin(state)
-        effects, claim_at = (*effects, *more), inf
+        effects, prospect = (*effects, *more), claims.NO_PROSPECT
     state, more = _ask(STANDING_RULES, state)
-    return state, (*effects, *more), claim_at
+    return state, (*effects, *more), prospect
 
 
 def _ask(rules: tuple[Callable[[State], Step], ...], state: State) -> Step:
-    effects: list[Effect] = []
+    effects: tuple[Effect, ...] = ()
     for rule in rules:
         state, more = rule(state)
-        effects.extend(more)
-    return state, tuple(effects)
+        if more:
+            effects += more
+    return state, effects
 
 
 def _follow_hot(state: State) -> Step:
@@ -272,7 +279,7 @@ def _record_seen(state: State, event: RecordSeen) -> Step:
     if event.retained:
         return state, ()
     state = peers.heard_record(state, record.id.node)
-    state = replace(state, saved=replace(state.saved, secret_is_proven=True))
+    state = with_proof(state)
     is_holding = verdict is Verdict.EFFECTIVE and record.kind is not Kind.RELEASE
     return orders.meet(state, record) if is_holding else (state, ())
 
@@ -297,56 +304,55 @@ def _network_checked(state: State, event: NetworkChecked) -> State:
     return replace(state, reference_until=until, reference_since=since)
 
 
-def _with_role(state: State, claim_at: float) -> State:
-    faulty = peers.why_faulty(state)
+Appearance = tuple[Role, Phase, str]
+
+
+def _appearance(state: State, claim_at: float) -> Appearance:
+    """What people see of this node, and the reason for it."""
     if state.tenure is not None:
-        return _as_hot(state)
-    state = replace(state, phase=_phase(state, claim_at))
+        return Role.HOT, _phase_of_hot(state, state.tenure), state.tenure.reason
+    faulty = peers.why_faulty(state)
     if not state.me.can_be_hot:
-        return replace(state, role=Role.WITNESS, phase=Phase.NONE, reason=faulty or "witness")
+        return Role.WITNESS, Phase.NONE, faulty or "witness"
     if faulty:
-        return replace(state, role=Role.FAULTY, phase=Phase.NONE, reason=faulty)
+        return Role.FAULTY, Phase.NONE, faulty
+    hot = peers.hot_peer(state)
+    phase = _phase(state, hot, claim_at)
     if state.unfit:
-        return replace(state, role=Role.CRASHED, reason=state.unfit)
+        return Role.CRASHED, phase, state.unfit
     if state.has_joined:
-        return replace(state, role=Role.STANDBY, reason=_standby_reason(state))
-    return replace(state, role=Role.STARTING, reason="looking for the hot node")
+        return Role.STANDBY, phase, _standby_reason(state, hot)
+    return Role.STARTING, phase, "looking for the hot node"
 
 
-def _as_hot(state: State) -> State:
-    assert state.tenure is not None, "asked only of a hot node"
-    phase = Phase.NONE
-    if state.tenure.duty_started_at is None:
-        phase = Phase.STARTING_DUTY
+def _phase_of_hot(state: State, tenure: Tenure) -> Phase:
     if state.handover is not None and not state.handover.is_asking:
-        phase = Phase.STOPPING_DUTY
-    return replace(state, role=Role.HOT, phase=phase, reason=state.tenure.reason)
+        return Phase.STOPPING_DUTY
+    return Phase.STARTING_DUTY if tenure.duty_started_at is None else Phase.NONE
 
 
-def _phase(state: State, claim_at: float) -> Phase:
+def _phase(state: State, hot: Peer | None, claim_at: float) -> Phase:
     if state.attempt is not None:
         return Phase.ELECTION
-    if peers.hot_peer(state) is not None:
+    if hot is not None:
         return Phase.NONE
     return Phase.ELECTION if claim_at < inf else Phase.WAITING_HOT
 
 
-def _standby_reason(state: State) -> str:
-    hot = peers.hot_peer(state)
+def _standby_reason(state: State, hot: Peer | None) -> str:
     if hot is not None:
         return f"{hot.name} is hot"
     return "paused" if state.pause.is_on else "no hot node"
 
 
-def _wakeup_at(state: State, claim_at: float) -> float:
+def _wakeup_at(state: State, prospect: Prospect) -> float:
     """The next instant at which some rule has something to do."""
     timing = state.group.timing
     instants = [
         state.beat_at + timing.presence_interval,
-        claim_at,
-        inf if claim_at == inf else claims.reconsider_at(state),
+        *prospect,
         orders.deadline(state),
-        *(lease.seed_at(state, each) for each in state.group.brokers),
+        lease.next_seed_at(state),
     ]
     instants += [
         view.outstanding.sent_at + timing.lease
@@ -364,7 +370,8 @@ def _wakeup_at(state: State, claim_at: float) -> float:
 
 def _renewal_at(state: State, broker: str) -> float:
     """When this broker gets its next record, or infinity while an echo is awaited."""
-    due = lease.renewal_due_at(state, broker)
-    if lease.held_until(state, broker) > state.now:
-        return inf if lease.idle_view(state, broker) is None else due
-    return max(due, lease.claimable_view(state, broker)[0])
+    if lease.held_until(state, broker) <= state.now:
+        claimable_at = lease.claimable_view(state, broker)[0]
+        return max(lease.renewal_due_at(state, broker), claimable_at)
+    is_awaited = lease.idle_view(state, broker) is None
+    return inf if is_awaited else lease.renewal_due_at(state, broker)

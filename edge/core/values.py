@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     # Only for this one mypy checks the names and the types of the fields.
     from dataclasses import replace
 else:
+    # Bound once: this runs some five times in a step.
+    make, assign = object.__new__, object.__setattr__
 
     def replace(value: Any, /, **changes: Any) -> Any:  # noqa: ANN401  mypy sees the other one
         """A copy of a frozen dataclass without slots, some fields changed."""
-        copy = object.__new__(value.__class__)
-        object.__setattr__(copy, "__dict__", value.__dict__ | changes)
+        copy = make(value.__class__)
+        assign(copy, "__dict__", value.__dict__ | changes)
         return copy

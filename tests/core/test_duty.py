@@ -12,7 +12,7 @@ from edge.core.events import (
     SwitchoverOrder,
 )
 from edge.core.model import Kind, Member, Pause, Phase, Role
-from edge.core.peers import rank, service_level
+from edge.core.peers import betters, service_level
 from edge.core.state import State
 from tests.core.lab import (
     CLAIM_AFTER,
@@ -122,9 +122,9 @@ def test_an_unfit_node_claims_after_the_fit_ones_whatever_its_priority() -> None
     lab = standby_lab(three_group())
     lab.word("green", broker="white")
     lab.beat("green")
-    assert rank(lab.state) == 0
+    assert betters(lab.state) == []
     lab.tell(FitnessChanged(BROKEN))
-    assert rank(lab.state) == 1
+    assert len(betters(lab.state)) == 1
 
 
 def test_an_unfit_node_is_better_than_none() -> None:
@@ -138,7 +138,7 @@ def test_a_crashed_peer_comes_after_us() -> None:
     lab = standby_lab(witness_group(members=(Member("white", 1), Member("black", 3))))
     lab.word("black", role=Role.CRASHED)
     lab.state = replace(lab.state, last_hot=None)
-    assert rank(lab.state) == 0
+    assert betters(lab.state) == []
 
 
 # Veto
