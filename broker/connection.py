@@ -212,6 +212,8 @@ class Connection:
         connect = codec.decode_body(first, data, start, end)
         assert isinstance(connect, Connect)
         self._connect = connect
+        if connect.will:
+            self._router.require_small(connect.will)
         answer = greeting.objection(connect) or self._access.identify(
             connect.username, connect.password
         )

@@ -126,7 +126,11 @@ class Router:
     def subscribe(self, session: Session, text: str, subscription: Subscription) -> int:
         """Subscribe, hand out what is retained; MQTT 5's reason code for it."""
         wanted = take_apart(text)
-        if wanted is None or not wanted.is_valid(self.limits.topic_levels):
+        if (
+            wanted is None
+            or not wanted.is_valid(self.limits.topic_levels)
+            or len(text.encode()) > self.limits.topic_bytes
+        ):
             self.counters.denied += 1
             return ReasonCode.TOPIC_FILTER_INVALID
         is_new = text not in session.subscriptions
@@ -211,6 +215,10 @@ class Router:
             route.deliver_special(message, sender, retain=bool(first & 1))
         work = route.size
         return work if crowded == self.counters.crowded else work + CROWDED_WORK
+
+    def require_small(self, will: Will) -> None:
+        """Raises MalformedPacketError for a will whose topic is beyond the limits."""
+        self._routes.require_small(will.topic.encode())
 
     def publish_will(self, will: Will, role: CompiledRole) -> bool:
         """A will is a message like any other, with the rights of the connection that left it."""

@@ -80,6 +80,7 @@ class Limits:
     subscriptions: int = 1000  # per session
     sessions: int = 10_000  # kept for clients that are away; the oldest goes first
     topic_levels: int = 64
+    topic_bytes: int = 1024  # of a topic or filter, because many of them are remembered
     # What only MQTT 5 clients are told, and can keep to.
     receive_maximum: int = 1000  # QoS 2 messages that a client may have under way to us
     topic_aliases: int = 32  # per connection
