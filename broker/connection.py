@@ -20,9 +20,11 @@ from broker.fields import PacketError, ProtocolError
 from broker.framing import Incoming
 from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
 from broker.reasons import ReasonCode
+from broker.refusals import CLOSING, Limit
 from broker.router import Router
 from broker.session import Session
 from broker.terms import LARGEST_PACKET
+from broker.throttle import Throttle, throttle_for
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
 TURN: Final = 50
@@ -41,9 +43,9 @@ class Connection:
     """One client. `wake` asks the shell to call `take_output` soon."""
 
     __slots__ = (
-        "_access", "_connect", "_handle", "_heard_at", "_incoming", "_is_dirty", "_largest",
-        "_patience", "_role", "_router", "_session", "_version", "_wake", "_will", "_work",
-        "challenge", "name", "out", "state", "was_told",
+        "_access", "_connect", "_handle", "_heard_at", "_held_until", "_incoming", "_is_dirty",
+        "_largest", "_patience", "_role", "_router", "_session", "_throttle", "_version", "_wake",
+        "_will", "_work", "address", "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +55,7 @@ class Connection:
         self.state = State.WAITING
         self.challenge: Challenge | None = None
         self.name = peer
+        self.address = peer.rpartition(":")[0]
         self.was_told = False  # why it ends; only MQTT 5 has words for that
         self._router = router
         self._access = access
@@ -69,13 +72,24 @@ class Connection:
         self._will: Will | None = None
         self._role: CompiledRole | None = None
         self._session: Session | None = None
+        self._throttle: Throttle | None = None
+        self._held_until = 0.0  # 0: it is not held back
+        router.entrance.knock(self)
 
     # What the shell asks
 
     @property
     def deadline_at(self) -> float:
-        """When `expire` is due: the CONNECT time-out, then 1.5 times the keep-alive."""
-        return math.inf if self.state is State.VERIFYING else self._heard_at + self._patience
+        """When `expire` is due: the CONNECT time-out, then 1.5 times the keep-alive; but the
+        silence of a client that we do not read says nothing."""
+        if self.state is State.VERIFYING:
+            return math.inf
+        return self._held_until or self._heard_at + self._patience
+
+    @property
+    def is_held(self) -> bool:
+        """Its socket is not to be read for now."""
+        return self._held_until > 0 or self.state is State.VERIFYING
 
     @property
     def missed_bytes(self) -> int:
@@ -84,10 +98,16 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; only while no turn is left over from earlier ones."""
+        if self._throttle:
+            self._throttle.add_bytes(len(data))
         self._incoming.feed(data)
 
     def process(self, now: float) -> bool:
         """Handle one turn's worth of packets; True if the rest waits for another turn."""
+        if self._held_until:
+            return False
+        counters = self._router.counters
+        received = counters.received
         self._work = TURN
         self._router.agenda.now = now
         try:
@@ -95,8 +115,10 @@ class Connection:
         except UnsupportedProtocolError as error:
             self._refuse(Refusal(packets.BAD_PROTOCOL, str(error)))
         except PacketError as error:
-            self._router.counters.malformed += 1
+            counters.malformed += 1
             self._object(error)
+        if self._throttle and self._hold(counters.received - received, now):
+            return False
         return self._listens() and self._incoming.has_bytes()
 
     def verified(self, now: float, *, is_right: bool) -> None:
@@ -112,11 +134,21 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """Time has passed; end if it was too long."""
-        if now >= self.deadline_at and self.state is not State.ENDED:
+        if now < self.deadline_at or self.state is State.ENDED:
+            return
+        if self._held_until:
+            self._held_until = 0.0
+            self._heard_at = now
+        else:
             self._router.agenda.now = now
             self._router.counters.timed_out += 1
             self._say_farewell(ReasonCode.KEEP_ALIVE_TIMEOUT)
             self._end("closed: keep-alive exceeded" if self._session else "closed: no CONNECT")
+
+    def release(self) -> None:
+        """The transport is gone: what came through it is handled without holding it back."""
+        self._throttle = None
+        self._held_until = 0.0
 
     def lost(self, reason: str) -> None:
         """The transport is gone, and everything that came through it has been processed."""
@@ -126,7 +158,14 @@ class Connection:
         """The client does not read what is meant for it; that must not cost memory."""
         if self.state is not State.ENDED:
             self._router.counters.cut_off += 1
+            self._note(Limit.SEND_BUFFER, "it does not read what is meant for it")
             self._end("closed: it does not read")
+
+    # What the entrance asks
+
+    def give_way(self) -> None:
+        """It has said nothing so far, and others want to."""
+        self._end("closed: no CONNECT")
 
     def shut_down(self) -> bool:
         """The broker is about to stop; True if there is something to tell the client."""
@@ -164,6 +203,7 @@ class Connection:
 
     def take_over(self) -> None:
         """The client came back on another connection: what it sent on this one still counts."""
+        self.release()
         while self.process(self._router.agenda.now):
             pass
         if self.state is not State.ENDED:
@@ -221,11 +261,34 @@ class Connection:
             case Refusal():
                 self._refuse(answer)
             case Challenge():
-                self.challenge = answer
-                self.state = State.VERIFYING
+                if self._enter(answer.identity, replaces=False):
+                    self.challenge = answer
+                    self.state = State.VERIFYING
             case Identity():
-                self._accept(answer)
+                # Only who has proved who it is may come although all places are taken.
+                if self._enter(answer, replaces=self._router.is_connected(connect.client_id)):
+                    self._accept(answer)
         return 0
+
+    def _enter(self, identity: Identity, *, replaces: bool) -> bool:
+        refusal = self._router.entrance.enter(self, identity.role, replaces=replaces)
+        if refusal:
+            self._refuse(refusal)
+        return refusal is None
+
+    def _hold(self, messages: int, now: float) -> bool:
+        """Whether the client has sent more than its share, and is to be read later."""
+        assert self._throttle is not None
+        free_at = self._throttle.settle(messages, now)
+        if free_at <= now or not self._listens():
+            return False
+        self._held_until = free_at
+        self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
+        return True
+
+    def _note(self, limit: Limit, sentence: str) -> None:
+        client = self._session.client_id if self._session else self.address
+        self._router.counters.refusals.note(limit, client, sentence)
 
     def _accept(self, identity: Identity) -> None:
         connect, router = self._connect, self._router
@@ -258,6 +321,7 @@ class Connection:
         self._largest = router.limits.packet_size
         self._patience = greeting.keep_alive(connect, router.limits) * 1.5 or math.inf
         self._role, self._session, self._will = role, session, connect.will
+        self._throttle = throttle_for(router.limits, unlimited=role.unlimited)
         self._connect = None
         kind = Conversation5 if self._version == MQTT_5 else Conversation
         self._handle = kind(self, router, session, role, self._version).handle
@@ -266,6 +330,8 @@ class Connection:
 
     def _object(self, error: PacketError) -> None:
         """Tell an MQTT 5 client what was wrong, and end."""
+        if error.code in CLOSING:
+            self._note(CLOSING[error.code], f"closed: {error}")
         if self._session is None and self._version == MQTT_5:
             self._refuse(Refusal(error.code, str(error)))
             return
@@ -295,6 +361,7 @@ class Connection:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
+        self._router.entrance.leave(self)
         session, self._session = self._session, None
         self._router.report(f"{self.name} {reason}")
         if session:

@@ -1,6 +1,8 @@
 """What the broker counts, in one object, for its log and its `$SYS` topics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from broker.refusals import Refusals
 
 
 @dataclass(slots=True)
@@ -19,4 +21,4 @@ class Counters:
     denied: int = 0  # publishes and subscriptions that the access rules refused
     dropped: int = 0  # messages that found a full queue
     crowded: int = 0  # messages that found the queue of a connected client half full
-    retained_refused: int = 0  # retained messages that found a full store
+    refusals: Refusals = field(default_factory=lambda: Refusals(lambda _: None))

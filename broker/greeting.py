@@ -15,12 +15,17 @@ from broker.terms import BEFORE_MQTT_5, LARGEST_PACKET, Terms
 # Longer client ids would let strangers fill the memory with sessions that are kept.
 LONGEST_CLIENT_ID: Final = 1024
 
-_CODES_5: Final = {
+_CODES_5: Final[dict[int, int]] = {
     packets.BAD_PROTOCOL: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
     packets.BAD_CLIENT_ID: ReasonCode.CLIENT_ID_NOT_VALID,
     packets.UNAVAILABLE: ReasonCode.SERVER_UNAVAILABLE,
     packets.BAD_PASSWORD: ReasonCode.BAD_USER_NAME_OR_PASSWORD,
     packets.NOT_AUTHORIZED: ReasonCode.NOT_AUTHORIZED,
+}
+# Before MQTT 5 there is one word for it.
+_CODES_3: Final[dict[int, int]] = {
+    ReasonCode.SERVER_BUSY: packets.UNAVAILABLE,
+    ReasonCode.QUOTA_EXCEEDED: packets.UNAVAILABLE,
 }
 
 
@@ -92,7 +97,8 @@ def acceptance(
 def rejection(version: int, refusal: Refusal, largest: int) -> bytes:
     """The CONNACK of a client that is not."""
     if version != MQTT_5:
-        return encode(Connack(session_present=False, code=refusal.code))
+        code = _CODES_3.get(refusal.code, refusal.code)
+        return encode(Connack(session_present=False, code=code))
     code = _CODES_5.get(refusal.code, refusal.code)
     for properties in (Properties(reason_string=refusal.reason), NONE):
         data = encode(Connack(session_present=False, code=code, properties=properties), MQTT_5)

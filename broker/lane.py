@@ -47,20 +47,22 @@ class Lane:
         self._plain = 0
         self._expires_at = math.inf  # nothing in it does earlier
 
-    def push(self, delivery: Delivery) -> None:
+    def push(self, delivery: Delivery) -> bool:
+        """False if it is dropped."""
         if self._is_full():
             self._drop_expired()
             if delivery.qos and self._plain and self._is_full():
                 self.drop_plain()
             if self._is_full():
                 self._counters.dropped += 1
-                return
+                return False
         self.entries.append(delivery)
         message = delivery.message
         if message.expires_at < self._expires_at:  # noqa: PLR1730 - a call costs more
             self._expires_at = message.expires_at
         self._bytes += message.cost()
         self._plain += not delivery.qos
+        return True
 
     def pop(self) -> Delivery:
         delivery = self.entries.popleft()

@@ -12,10 +12,12 @@ from typing import Final
 from broker.access import CompiledRole, Identity
 from broker.agenda import Agenda
 from broker.counters import Counters
+from broker.entrance import Entrance
 from broker.messages import Message
 from broker.packets import Will
 from broker.properties import NO_EXTRAS, PublishExtras, write_forwarded
 from broker.reasons import ReasonCode
+from broker.refusals import Limit, Refusals
 from broker.routes import Routes
 from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
@@ -39,14 +41,18 @@ class Router:
         self.report = report
         self.settings = settings
         self.limits = settings.limits
-        self.counters = Counters()
+        self.counters = Counters(refusals=Refusals(report))
+        self.entrance = Entrance(settings.limits, self.counters.refusals)
         self.agenda = Agenda()
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
         self._wills: dict[str, tuple[Will, CompiledRole]] = {}  # those that wait, by client id
-        self._retained: RetainedStore[Message] = RetainedStore(settings.limits.retained_messages)
+        self._retained: RetainedStore[Message] = RetainedStore(
+            settings.limits.retained_messages, settings.limits.retained_bytes, Message.cost
+        )
         self._routes = Routes(settings.limits, settings.urgent)
         self._serial = 0
+        self.was_retained = True  # the last message that asked for it
         for topic, payload in settings.seed:
             self.publish_own(topic, payload.encode())
 
@@ -56,6 +62,10 @@ class Router:
         """A client id in use belongs to its user: nobody else may push that client out."""
         session = self._sessions.get(client_id)
         return session is None or session.link is None or _same_user(session, identity)
+
+    def is_connected(self, client_id: str) -> bool:
+        session = self._sessions.get(client_id)
+        return session is not None and session.link is not None
 
     def open_session(
         self, client_id: str, identity: Identity, terms: Terms, *, is_clean: bool, expiry: float
@@ -135,7 +145,9 @@ class Router:
             return ReasonCode.TOPIC_FILTER_INVALID
         is_new = text not in session.subscriptions
         if is_new and len(session.subscriptions) >= self.limits.subscriptions:
-            self.counters.denied += 1
+            self.counters.refusals.note(
+                Limit.SUBSCRIPTIONS, session.client_id, "it has too many subscriptions"
+            )
             return ReasonCode.QUOTA_EXCEEDED
         if not session.identity.role.may_subscribe(wanted.topic_filter):
             self.counters.denied += 1
@@ -207,7 +219,7 @@ class Router:
             if extras.expiry is not None:
                 message.expires_at = self.agenda.now + extras.expiry
         if first & 1:
-            self._retain(message)
+            self._retain(message, always=role.unlimited)
         qos = message.qos
         for session, granted in route.targets:
             session.deliver(message, qos if qos < granted else granted)  # noqa: FURB136 - cheaper
@@ -246,21 +258,21 @@ class Router:
         """A retained message of the broker itself."""
         route = self._routes.look_up(topic.encode())
         message = Message(route.topic, route.encoded, payload, 1, is_urgent=route.is_urgent)
-        self._retain(message)
+        self._retain(message, always=True)
         for session, granted in route.targets:
             session.deliver(message, min(1, granted))
         route.deliver_special(message, None, retain=True)
 
-    def _retain(self, message: Message) -> None:
+    def _retain(self, message: Message, *, always: bool) -> None:
         self._serial += 1
         message.serial = self._serial
         topic = message.topic
-        if not message.payload:
+        self.was_retained = True
+        if message.payload:
+            self.was_retained = self._retained.put(message, always=always)
+        else:
             self._retained.clear(topic)
-            self.agenda.cancel(("retained", topic))
-        elif not self._retained.put(message):
-            self.counters.retained_refused += 1
-        elif message.expires_at < math.inf:
+        if message.expires_at < math.inf and message.payload and self.was_retained:
             self.agenda.set(
                 ("retained", topic), message.expires_at, lambda: self._retained.clear(topic)
             )

@@ -15,6 +15,7 @@ from broker.counters import Counters
 from broker.lane import Delivery, Lane
 from broker.messages import Message
 from broker.packets import PUBREL
+from broker.refusals import Limit
 from broker.settings import Limits
 from broker.subscriptions import Grant, Subscription
 from broker.terms import BEFORE_MQTT_5
@@ -325,7 +326,10 @@ class Session:
             self.missed_bytes += message.cost()
         self.is_open = False
         lane = self._urgent if message.is_urgent else self._normal
-        lane.push(delivery)
+        if not lane.push(delivery):
+            self._counters.refusals.note(
+                Limit.QUEUE, self.client_id, "its queue is full, messages for it are dropped"
+            )
         if self._link:
             self._counters.crowded += lane.is_crowded()
             self._link.wake()

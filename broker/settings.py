@@ -63,6 +63,7 @@ class Role:
 
     name: str
     rules: tuple[Rule, ...]
+    unlimited: bool = False  # its clients always find a place, and send as fast as they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,17 @@ class Limits:
     """Bounds that keep one client from hurting the others. Sizes in bytes, times in seconds."""
 
     packet_size: int = 1024 * 1024  # a larger packet closes its connection
-    connections: int = 1000
+    connections: int = 1000  # of roles that are not unlimited
+    connections_per_address: int = 0  # the same for one address; 0: no bound of its own
     connect_timeout: float = 5.0  # from accept to a whole CONNECT
     queue_messages: int = 1000  # per session: waiting for an offline or slow client
     queue_bytes: int = 8 * 1024 * 1024  # per session, the same
     send_buffer: int = 4 * 1024 * 1024  # per connection: a client that does not read is cut off
     inflight: int = 20  # QoS 1 and 2 deliveries that await an acknowledgement
+    messages_per_second: int = 0  # of one connection; 0: as fast as the broker can
+    bytes_per_second: int = 0  # the same
     retained_messages: int = 100_000
+    retained_bytes: int = 128 * 1024 * 1024  # all of them together, with what storing them costs
     subscriptions: int = 1000  # per session
     sessions: int = 10_000  # kept for clients that are away; the oldest goes first
     topic_levels: int = 64
@@ -134,4 +139,5 @@ def _role(raw: dict[str, object]) -> Role:
         rules=tuple(
             Rule(Action(each["action"]), each["topic_filter"], each["allow"]) for each in rules
         ),
+        unlimited=bool(raw["unlimited"]),
     )

@@ -35,7 +35,7 @@ def broker_settings(
             Listener(settings.broker.host, port) for port in settings.listen_ports(name)
         ),
         roles=(
-            Role(MEMBER_ROLE, _everything()),
+            Role(MEMBER_ROLE, _everything(), unlimited=True),
             Role("read", _readers(topics)),
             Role("operate", _operators(topics)),
         ),

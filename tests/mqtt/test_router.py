@@ -4,6 +4,7 @@ import pytest
 
 from broker import packets
 from broker.packets import Acknowledge, Publish, Subscribe
+from broker.refusals import Limit
 from broker.session import STEPS_AT_ONCE
 from broker.settings import Limits
 from broker.statistics import Statistics
@@ -134,7 +135,7 @@ def test_a_full_store_refuses_new_topics_but_routes_them() -> None:
     peer.got()
     retain(hub, a="1", b="2")
     assert peer.payloads() == [b"1", b"2"]
-    assert hub.router.counters.retained_refused == 1
+    assert hub.router.counters.refusals.counts[Limit.RETAINED] == 1
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

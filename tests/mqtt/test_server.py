@@ -282,18 +282,6 @@ async def _ping_for_ever(peer: Raw) -> None:
             await peer.writer.drain()
 
 
-async def test_too_many_connections_are_refused() -> None:
-    async with serving(settings(limits=Limits(connections=2))) as (server, port):
-        first, second = await Raw.connect(port, "a"), await Raw.connect(port, "b")
-        third = await Raw.open(port)
-        assert await third.end() == b""
-        first.close()
-        await until(lambda: len(server.clients) == 1)
-        fourth = await Raw.connect(port, "d")
-        assert await fourth.pings()
-        assert await second.pings()
-
-
 async def test_garbage_from_many_hurts_nobody() -> None:
     async with serving() as (server, port):
         good = await Raw.connect(port, "good")
