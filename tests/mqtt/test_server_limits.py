@@ -54,8 +54,9 @@ async def test_those_that_say_nothing_shut_nobody_out() -> None:
         assert await silent[0].end() == b""
 
 
-async def test_a_flood_of_the_refused_keeps_no_sockets() -> None:
+async def test_a_flood_of_the_refused_keeps_no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """They may read why, but only so many may take their time for it."""
+    monkeypatch.setattr("broker.server.LINGER", 1000.0)
     async with serving(settings(limits=Limits(connections=1))) as (server, port):
         client = await Raw.connect(port, "client")
         for number in range(3 * STRANGERS):
@@ -107,14 +108,18 @@ async def test_what_a_held_client_sent_before_it_left_is_handled() -> None:
         assert count(server, Limit.RATE) > 0
 
 
-async def test_a_held_client_that_is_reset_is_gone() -> None:
-    limits = Limits(messages_per_second=100)
+async def test_what_was_read_of_a_held_client_is_handled_when_it_resets() -> None:
+    """The broker notices because it cannot write the acknowledgements."""
+    limits = Limits(messages_per_second=TURN)
     async with serving(settings(limits=limits)) as (server, port):
         fast = await Raw.connect(port, "fast")
-        fast.send(encode(Publish("a", b"x")) * 200)
+        number_of = 4 * TURN
+        fast.send(encode(Publish("a", b"x", 1, packet_id=1)) * number_of)
         await until(lambda: count(server, Limit.RATE) > 0)
+        assert server.router.counters.received < number_of
         fast.reset()
         await until(lambda: not server.clients)
+        assert server.router.counters.received == number_of
 
 
 async def test_a_client_with_a_thousand_subscriptions_gets_its_turns_like_others() -> None:
