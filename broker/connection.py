@@ -74,6 +74,7 @@ class Connection:
         self._session: Session | None = None
         self._throttle: Throttle | None = None
         self._held_until = 0.0  # 0: it is not held back
+        router.counters.opened += 1
         router.entrance.knock(self)
 
     # What the shell asks
@@ -98,6 +99,7 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; only while no turn is left over from earlier ones."""
+        self._router.counters.bytes_received += len(data)
         if self._throttle:
             self._throttle.add_bytes(len(data))
         self._incoming.feed(data)
@@ -188,6 +190,9 @@ class Connection:
         has_more = self._session.pump() if self._session else False
         self._is_dirty = False
         data = b"".join(self.out)
+        counters = self._router.counters
+        counters.packets_sent += len(self.out)
+        counters.bytes_sent += len(data)
         self.out.clear()
         if has_more:
             self.wake()
@@ -235,19 +240,25 @@ class Connection:
 
     def _handle_packets(self, now: float) -> None:
         incoming = self._incoming
-        while self._work > 0 and incoming.has_bytes() and self._listens():
-            found = incoming.take(self._largest)
-            if found is None:
-                return
-            self._heard_at = now
-            first, start, end = found
-            self._work -= 1 + self._handle(first, incoming.data, start, end)
+        taken = 0
+        try:
+            while self._work > 0 and incoming.has_bytes() and self._listens():
+                found = incoming.take(self._largest)
+                if found is None:
+                    return
+                taken += 1
+                self._heard_at = now
+                first, start, end = found
+                self._work -= 1 + self._handle(first, incoming.data, start, end)
+        finally:
+            self._router.counters.packets_received += taken
 
     # The beginning
 
     def _on_first_packet(self, first: int, data: bytes, start: int, end: int) -> int:
         if first >> 4 != packets.CONNECT:
             raise ProtocolError("the first packet is not a CONNECT")
+        self._router.counters.connects += 1
         self._version = codec.read_version(data, start, end)
         connect = codec.decode_body(first, data, start, end)
         assert isinstance(connect, Connect)
@@ -273,7 +284,7 @@ class Connection:
     def _enter(self, identity: Identity, *, replaces: bool) -> bool:
         refusal = self._router.entrance.enter(self, identity.role, replaces=replaces)
         if refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, is_noted=True)
         return refusal is None
 
     def _hold(self, messages: int, now: float) -> bool:
@@ -310,9 +321,11 @@ class Connection:
         connack = greeting.acceptance(connect, client_id, router.settings, is_present=present)
         self.answer(connack)
         session.attach(self)
-        router.counters.accepted += 1
-        router.counters.connected += 1
-        router.report(f"{self.name} connected as {identity.user or 'anonymous'}")
+        counters = router.counters
+        counters.accepted += 1
+        counters.connected += 1
+        counters.most_connected = max(counters.most_connected, counters.connected)
+        router.report_client(f"{self.name} connected as {identity.user or 'anonymous'}")
         if not connack:
             self._end("closed: it does not take even the CONNACK")
 
@@ -350,32 +363,25 @@ class Connection:
             self.was_told = True
             self.answer(data)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, *, is_noted: bool = False) -> None:
+        if not is_noted:
+            self._router.report(f"{self.name} refused: {refusal.reason}")
         self._router.counters.refused += 1
         asked = self._connect.properties.maximum_packet_size if self._connect else None
         self.was_told = self._version == MQTT_5
         self.answer(greeting.rejection(self._version, refusal, asked or LARGEST_PACKET))
-        self._end(f"refused: {refusal.reason}")
+        self._end()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str = "") -> None:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
         self._router.entrance.leave(self)
         session, self._session = self._session, None
-        self._router.report(f"{self.name} {reason}")
+        if reason:
+            self._router.report_client(f"{self.name} {reason}")
         if session:
             self._router.counters.connected -= 1
-            self._close(session)
+            assert self._role is not None
+            self._router.part(session, self._will, self._role)
         self.wake()
-
-    def _close(self, session: Session) -> None:
-        """A will without a delay comes at once, after the session has left."""
-        router, will, role = self._router, self._will, self._role
-        assert role is not None
-        delay = min(will.properties.will_delay or 0, session.expiry) if will else 0
-        if will and delay:
-            router.postpone_will(session.client_id, will, role, delay)
-        router.close_session(session)
-        if will and not delay and not router.publish_will(will, role):
-            router.report(f"{self.name} may not publish its will to {will.topic}: dropped")

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker.access import CompiledRole, Identity
 from broker.agenda import Agenda
-from broker.counters import Counters
+from broker.counters import Counters, Stock
 from broker.entrance import Entrance
 from broker.messages import Message
 from broker.packets import Will
@@ -35,10 +35,12 @@ STEPS_AT_ONCE: Final = 500
 
 
 class Router:
-    """The state of the whole broker. `report` takes one line for the log."""
+    """The state of the whole broker. `report` takes one line for the log, and `report_client` one
+    about a client that comes or goes."""
 
     def __init__(self, settings: BrokerSettings, report: Callable[[str], None]) -> None:
         self.report = report
+        self.report_client = report if settings.log_clients else _nobody
         self.settings = settings
         self.limits = settings.limits
         self.counters = Counters(refusals=Refusals(report))
@@ -100,6 +102,19 @@ class Router:
         self.agenda.cancel(("will", client_id))
         self.agenda.cancel(("session", client_id))
 
+    def part(self, session: Session, will: Will | None, role: CompiledRole) -> None:
+        """Its connection ended. A will without a delay comes at once, after it has left."""
+        delay = min(will.properties.will_delay or 0, session.expiry) if will else 0
+        if will and delay:
+            self.postpone_will(session.client_id, will, role, delay)
+        self.close_session(session)
+        if will and not delay:
+            self._publish_last(session.client_id, will, role)
+
+    def _publish_last(self, client_id: str, will: Will, role: CompiledRole) -> None:
+        if not self.publish_will(will, role):
+            self.report(f"{client_id} may not publish its will to {will.topic}: dropped")
+
     def close_session(self, session: Session) -> None:
         """Its connection is gone."""
         session.detach()
@@ -111,10 +126,14 @@ class Router:
             self.agenda.set(
                 ("session", session.client_id),
                 self.agenda.now + session.expiry,
-                lambda: self._forget(session),
+                lambda: self._expire(session),
             )
         if len(self._away) > self.limits.sessions:
-            self._forget(next(iter(self._away.values())))
+            self._expire(next(iter(self._away.values())))
+
+    def _expire(self, session: Session) -> None:
+        self.counters.expired += 1
+        self._forget(session)
 
     def _forget(self, session: Session) -> None:
         client_id = session.client_id
@@ -130,6 +149,19 @@ class Router:
                 message = delivery.message
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
+
+    def take_stock(self) -> Stock:
+        """Looks at every session: for every few seconds."""
+        messages, size = self._retained.count, self._retained.bytes
+        subscriptions = 0
+        for session in self._sessions.values():
+            subscriptions += len(session.subscriptions)
+            messages += session.held_messages
+            size += session.held_bytes
+        shared = self._routes.shared_count
+        return Stock(
+            len(self._away), subscriptions - shared, shared, self._retained.count, messages, size
+        )
 
     # Subscriptions
 
@@ -251,8 +283,8 @@ class Router:
     def publish_waiting_will(self, client_id: str) -> None:
         self.agenda.cancel(("will", client_id))
         waiting = self._wills.pop(client_id, None)
-        if waiting and not self.publish_will(*waiting):
-            self.report(f"{client_id} may not publish its will to {waiting[0].topic}: dropped")
+        if waiting:
+            self._publish_last(client_id, *waiting)
 
     def publish_own(self, topic: str, payload: bytes) -> None:
         """A retained message of the broker itself."""
@@ -278,6 +310,10 @@ class Router:
             )
         else:
             self.agenda.cancel(("retained", topic))
+
+
+def _nobody(_line: str) -> None:
+    """Where clients that come and go are no lines in the log."""
 
 
 def _same_user(session: Session, identity: Identity) -> bool:

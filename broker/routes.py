@@ -109,6 +109,11 @@ class Routes:
             self._trie.remove(wanted.topic_filter, group)
             self.known.clear()
 
+    @property
+    def shared_count(self) -> int:
+        """Of subscriptions."""
+        return sum(len(each.members) for each in self._groups.values())
+
     def is_empty(self) -> bool:
         return self._trie.is_empty()
 

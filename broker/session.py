@@ -105,6 +105,16 @@ class Session:
     def is_clean(self) -> bool:
         return not self.expiry
 
+    @property
+    def held_messages(self) -> int:
+        """That wait for the client, or for its acknowledgement."""
+        return len(self._urgent.entries) + len(self._normal.entries) + len(self.inflight)
+
+    @property
+    def held_bytes(self) -> int:
+        """What those that wait cost."""
+        return self._urgent.bytes + self._normal.bytes
+
     def attach(self, link: Link) -> None:
         """Continue on a new connection: what was not acknowledged goes out again, in order."""
         self._link = link

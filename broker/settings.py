@@ -99,6 +99,7 @@ class BrokerSettings:
     `anonymous` is the role of a client without a user name, or None if it is refused.
     `seed` holds retained messages (topic, payload) that stand before the first client can connect.
     `urgent` lists topic filters whose messages pass before others when both wait.
+    `log_clients` is whether each client that comes and goes is a line in the log.
     `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
     """
 
@@ -110,6 +111,7 @@ class BrokerSettings:
     seed: tuple[tuple[str, str], ...] = ()
     urgent: tuple[str, ...] = ()
     response_information: str = ""
+    log_clients: bool = True
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -128,6 +130,7 @@ def from_json(text: str) -> BrokerSettings:
         seed=tuple((topic, payload) for topic, payload in raw["seed"]),
         urgent=tuple(raw["urgent"]),
         response_information=raw["response_information"],
+        log_clients=raw["log_clients"],
     )
 
 

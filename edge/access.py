@@ -6,7 +6,7 @@ application and are free for everybody who may connect.
 
 from hashlib import sha256
 
-from broker.settings import Action, BrokerSettings, Listener, Role, Rule, User
+from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 from edge.settings import Settings
 from edge.wire import Topics, broker_token
 
@@ -42,7 +42,9 @@ def broker_settings(
         users=(*members, *people),
         anonymous=None if anonymous == "none" else str(anonymous),
         seed=seed,
+        limits=Limits(**settings.broker.limits.model_dump()),
         urgent=(topics.lease,),
+        log_clients=settings.broker.log_clients,
     )
 
 

@@ -103,6 +103,7 @@ def test_a_full_broker_says_so() -> None:
         assert old.is_closed
     assert counts(hub) == {Limit.CONNECTIONS: 6}
     assert len(lines(hub, Limit.CONNECTIONS)) == 1
+    assert not [each for each in hub.log if "refused:" in each]
 
 
 def test_a_place_is_free_again_when_its_client_has_left() -> None:
@@ -354,3 +355,25 @@ def test_what_closes_a_connection_is_counted_once_more() -> None:
         limits = (Limit.PACKET_SIZE, Limit.RECEIVE_MAXIMUM, Limit.TOPICS)
         assert counts(hub) == dict.fromkeys(limits, number + 1)
         assert all(len(lines(hub, each)) == 1 for each in limits)
+
+
+# The log
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_clients_that_come_and_go_are_lines_if_wanted(is_on: bool) -> None:
+    """What an operator has to act on is said in any case."""
+    of = replace(settings(users=(PERSON,), limits=Limits(subscriptions=1)), log_clients=is_on)
+    hub = Hub(of)
+    hub.connect("a").vanish()
+    greedy = hub.connect("b")
+    greedy.send(Subscribe(1, (("a", 0), ("b", 0))))
+    greedy.send(Connect("b"))
+    assert greedy.is_closed
+    hub.peer().send(Connect("c", username="nobody", password=b""))
+    always = [
+        "b: it has too many subscriptions (limit subscriptions; said once)",
+        "peer:1 refused: unknown user or no password",
+    ]
+    assert [each for each in hub.log if each in always] == always
+    assert len(hub.log) - len(always) == (4 if is_on else 0)
