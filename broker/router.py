@@ -5,7 +5,7 @@ the messages of a topic in one order, the publisher included.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Final
 
@@ -32,6 +32,8 @@ FORBIDDEN: Final = -1
 RESERVED: Final = -2
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
+# Sessions that are looked at in one turn when stock is taken: half a millisecond.
+SESSIONS_AT_ONCE: Final = 250
 
 
 class Router:
@@ -150,17 +152,23 @@ class Router:
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
 
-    def take_stock(self) -> Stock:
-        """Looks at every session: for every few seconds."""
-        messages, size = self._retained.count, self._retained.bytes
-        subscriptions = 0
-        for session in self._sessions.values():
+    def take_stock(self) -> Iterator[Stock | None]:
+        """Looks at every session, with None after each some, and what was found at the end."""
+        messages = size = subscriptions = 0
+        for number, session in enumerate(tuple(self._sessions.values()), 1):
+            if not number % SESSIONS_AT_ONCE:
+                yield None
             subscriptions += len(session.subscriptions)
             messages += session.held_messages
             size += session.held_bytes
-        shared = self._routes.shared_count
-        return Stock(
-            len(self._away), subscriptions - shared, shared, self._retained.count, messages, size
+        shared, retained = self._routes.shared_count, self._retained
+        yield Stock(
+            away=len(self._away),
+            subscriptions=subscriptions - shared,
+            shared_subscriptions=shared,
+            retained=retained.count,
+            messages=messages + retained.count,
+            bytes=size + retained.bytes,
         )
 
     # Subscriptions

@@ -9,7 +9,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -118,8 +118,14 @@ class Server:
         self._arm_agenda()
 
     def _publish_statistics(self) -> None:
-        self._statistics.publish(self.loop.time())
         self._timer = self.loop.call_later(INTERVAL, self._publish_statistics)
+        self._take_steps(self._statistics.steps(self.loop.time()))
+
+    def _take_steps(self, steps: Iterator[None]) -> None:
+        """One in each turn of the loop."""
+        for _ in steps:
+            self.loop.call_soon(self._take_steps, steps)
+            return
 
 
 class Client(asyncio.BufferedProtocol):

@@ -3,6 +3,7 @@ only when they changed."""
 
 import math
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ SPANS: Final = {"1min": 60.0, "5min": 300.0, "15min": 900.0}
 
 
 class Statistics:
-    """Publishes the router's counters; the shell calls `publish` every INTERVAL seconds."""
+    """Publishes the router's counters; the shell goes through `steps` every INTERVAL seconds."""
 
     def __init__(self, router: Router, version: str, now: float) -> None:
         self._router = router
@@ -24,17 +25,25 @@ class Statistics:
         self._load = Load(now)
         self._published: dict[str, str] = {}
 
-    def publish(self, now: float) -> None:
-        for name, value in self._values(now).items():
+    def steps(self, now: float) -> Iterator[None]:
+        """Others are to get their turns between two of them; the last one publishes."""
+        for stock in self._router.take_stock():
+            if stock is None:
+                yield
+            else:
+                self._publish(stock, now)
+
+    def _publish(self, stock: Stock, now: float) -> None:
+        for name, value in self._values(stock, now).items():
             if self._published.get(name) != value:
                 self._published[name] = value
                 self._router.publish_own(f"$SYS/broker/{name}", value.encode())
 
-    def _values(self, now: float) -> dict[str, str]:
+    def _values(self, stock: Stock, now: float) -> dict[str, str]:
         counters = self._router.counters
         self._load.update(loads(counters), now)
         whole = {
-            **totals(counters, self._router.take_stock()),
+            **totals(counters, stock),
             **memory(),
             **{f"limits/{limit}": count for limit, count in counters.refusals.counts.items()},
         }

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from broker.packets import MQTT_5, Connect, Properties, Publish, Subscribe
+from broker.router import SESSIONS_AT_ONCE
 from broker.settings import Limits
 from broker.statistics import Load, Statistics
 from tests.mqtt.tools import Hub, Peer, settings
@@ -14,6 +15,10 @@ PREFIX = "$SYS/broker/"
 
 def values(peer: Peer) -> dict[str, str]:
     return {each.topic.removeprefix(PREFIX): each.payload.decode() for each in peer.published()}
+
+
+def publish(statistics: Statistics, now: float) -> None:
+    assert list(statistics.steps(now)) == []
 
 
 def watcher(hub: Hub) -> Peer:
@@ -26,7 +31,7 @@ def watcher(hub: Hub) -> Peer:
 def test_they_come_when_they_changed_and_not_for_everybody() -> None:
     hub = Hub()
     statistics = Statistics(hub.router, "edge 1", 0.0)
-    statistics.publish(0.0)
+    publish(statistics, 0.0)
     peer = hub.connect("reader")
     peer.send(Subscribe(1, (("#", 0),)))
     assert not peer.published()
@@ -34,7 +39,7 @@ def test_they_come_when_they_changed_and_not_for_everybody() -> None:
     found = values(peer)
     assert found["version"] == "edge 1"
     assert found["clients/connected"] == "0"
-    statistics.publish(10.0)
+    publish(statistics, 10.0)
     changed = values(peer)
     assert changed["uptime"] == "10 seconds"
     assert changed["clients/connected"] == changed["clients/maximum"] == "1"
@@ -56,7 +61,7 @@ def test_clients_and_what_they_leave_are_counted() -> None:
     for number in range(1, 5):
         sender.send(Publish("a", b"x" * 10, 1, retain=number == 1, packet_id=number))
     sender.send(Connect("sender"))
-    statistics.publish(hub.now + 10)
+    publish(statistics, hub.now + 10)
     found = values(peer)
     expected = {
         "clients/connected": "1",
@@ -77,7 +82,7 @@ def test_clients_and_what_they_leave_are_counted() -> None:
     stored = int(found["store/messages/count"])
     assert stored - int(found["retained messages/count"]) == 4
     hub.pass_time(5.0)
-    statistics.publish(hub.now + 20)
+    publish(statistics, hub.now + 20)
     found = values(peer)
     assert found["clients/expired"] == "3"
     assert found["clients/disconnected"] == "0"
@@ -87,7 +92,7 @@ def test_clients_and_what_they_leave_are_counted() -> None:
 def test_memory_is_what_the_process_takes() -> None:
     hub = Hub()
     peer = watcher(hub)
-    Statistics(hub.router, "edge 1", hub.now).publish(hub.now)
+    publish(Statistics(hub.router, "edge 1", hub.now), hub.now)
     found = values(peer)
     assert 1_000_000 < int(found["heap/current"]) <= int(found["heap/maximum"])
 
@@ -108,3 +113,17 @@ def test_a_load_that_ends_fades_with_the_span_of_its_average() -> None:
     load.update({"x": 100}, 70.0)
     assert load.averages["load/x/1min"] == pytest.approx(first["load/x/1min"] / math.e)
     assert load.averages["load/x/5min"] == pytest.approx(first["load/x/5min"] * math.exp(-0.2))
+
+
+def test_many_sessions_are_counted_a_few_at_a_time() -> None:
+    hub = Hub(settings(limits=Limits(connections=2 * SESSIONS_AT_ONCE + 1)))
+    peer = watcher(hub)
+    for number in range(2 * SESSIONS_AT_ONCE):
+        hub.connect(f"c{number}").send(Subscribe(1, (("a", 0),)))
+    steps = Statistics(hub.router, "edge 1", hub.now).steps(hub.now)
+    next(steps)
+    next(steps)
+    assert not peer.published()
+    hub.connect("c0").vanish()
+    assert next(steps, "end") == "end"
+    assert int(values(peer)["subscriptions/count"]) == 2 * SESSIONS_AT_ONCE
