@@ -124,6 +124,6 @@ def test_many_sessions_are_counted_a_few_at_a_time() -> None:
     next(steps)
     next(steps)
     assert not peer.published()
-    hub.connect("c0").vanish()
+    hub.connect("c0").vanish()  # after it was counted: the numbers are of a span, not an instant
     assert next(steps, "end") == "end"
-    assert int(values(peer)["subscriptions/count"]) == 2 * SESSIONS_AT_ONCE
+    assert int(values(peer)["subscriptions/count"]) == 2 * SESSIONS_AT_ONCE + 1
