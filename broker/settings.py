@@ -43,7 +43,7 @@ class User:
     """
 
     name: str
-    verifier: str
+    verifier: str = field(repr=False)
     role: str
     secret: str | None = field(default=None, repr=False)
 

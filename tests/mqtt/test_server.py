@@ -143,7 +143,7 @@ async def test_a_port_in_use_is_one_clear_line() -> None:
             await Server(of, lambda _: None).start()
         assert str(caught.value) == (
             f"port {port} on 127.0.0.1 is already in use by another program; "
-            "stop it or set another broker.port"
+            "stop it or choose another port"
         )
 
 
