@@ -70,7 +70,7 @@ async def test_the_sample_runs_and_tells_systemd(tmp_path: Path) -> None:
             assert manager.recv(1000).decode().splitlines() == ["WATCHDOG=1", status]
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE) == 0
-            said = []
+            said: list[str] = []
             while not said or not said[-1].startswith("STOPPING=1"):
                 said.append(manager.recv(1000).decode())
             assert process.stderr
