@@ -155,6 +155,8 @@ class Connection:
     def lost(self, reason: str) -> None:
         """The transport is gone, and everything that came through it has been processed."""
         self._end(reason)
+        # Cycles keep memory until the collector comes, and a flood of connections is quicker.
+        self._handle, self._wake = _not_any_more, _nobody
 
     def cut_off(self) -> None:
         """The client does not read what is meant for it; that must not cost memory."""
@@ -385,3 +387,11 @@ class Connection:
             assert self._role is not None
             self._router.part(session, self._will, self._role)
         self.wake()
+
+
+def _not_any_more(_first: int, _data: bytes, _start: int, _end: int) -> int:
+    raise AssertionError("a packet after the end")
+
+
+def _nobody() -> None:
+    """There is nobody left to write for."""
