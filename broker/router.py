@@ -52,7 +52,7 @@ class Router:
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
         self._wills: dict[str, tuple[Will, CompiledRole]] = {}  # those that wait, by client id
         self._retained: RetainedStore[Message] = RetainedStore(
-            settings.limits.retained_messages, settings.limits.retained_bytes, Message.cost
+            settings.limits.retained_messages, settings.limits.retained_bytes, _retained_cost
         )
         self._routes = Routes(settings.limits, settings.urgent)
         self._serial = 0
@@ -322,6 +322,11 @@ class Router:
 
 def _nobody(_line: str) -> None:
     """Where clients that come and go are no lines in the log."""
+
+
+def _retained_cost(message: Message) -> int:
+    """The topic is there as text and as bytes."""
+    return message.cost() + 2 * len(message.encoded_topic)
 
 
 def _same_user(session: Session, identity: Identity) -> bool:
