@@ -18,12 +18,11 @@ from broker.conversation import Conversation
 from broker.conversation5 import Conversation5
 from broker.fields import PacketError, ProtocolError
 from broker.framing import Incoming
-from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
+from broker.packets import MQTT_3_1_1, MQTT_5, Connect, Will
 from broker.reasons import ReasonCode
 from broker.refusals import CLOSING, Limit
 from broker.router import Router
 from broker.session import Session
-from broker.terms import LARGEST_PACKET
 from broker.throttle import Throttle, throttle_for
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
@@ -119,9 +118,9 @@ class Connection:
         except PacketError as error:
             counters.malformed += 1
             self._object(error)
-        if self._throttle and self._hold(counters.received - received, now):
-            return False
-        return self._listens() and self._incoming.has_bytes()
+        if self._throttle:
+            self._hold(self._throttle, counters.received - received, now)
+        return self._listens() and self._incoming.has_bytes() and not self._held_until
 
     def verified(self, now: float, *, is_right: bool) -> None:
         """The answer to `challenge`. Packets that came meanwhile are next."""
@@ -292,15 +291,12 @@ class Connection:
             self._refuse(refusal, is_noted=True)
         return refusal is None
 
-    def _hold(self, messages: int, now: float) -> bool:
-        """Whether the client has sent more than its share, and is to be read later."""
-        assert self._throttle is not None
-        free_at = self._throttle.settle(messages, now)
-        if free_at <= now or not self._listens():
-            return False
-        self._held_until = free_at
-        self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
-        return True
+    def _hold(self, throttle: Throttle, messages: int, now: float) -> None:
+        """Read the client later if it has sent more than its share."""
+        free_at = throttle.settle(messages, now)
+        if free_at > now and self._listens():
+            self._held_until = free_at
+            self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
 
     def _note(self, limit: Limit, sentence: str) -> None:
         client = self._session.client_id if self._session else self.address
@@ -360,11 +356,8 @@ class Connection:
         """An MQTT 5 client that was let in learns why the broker ends it."""
         if self._session is None or self._version != MQTT_5:
             return
-        properties = Properties(reason_string=sentence) if sentence else NONE
-        data = codec.encode(Farewell(code, properties), MQTT_5)
-        if len(data) > self._session.terms.maximum_packet_size:
-            data = codec.encode(Farewell(code), MQTT_5)
-        if len(data) <= self._session.terms.maximum_packet_size:
+        data = greeting.farewell(code, sentence, self._session.terms.maximum_packet_size)
+        if data:
             self.was_told = True
             self.answer(data)
 
@@ -372,9 +365,8 @@ class Connection:
         if not is_noted:
             self._router.report(f"{self.name} refused: {refusal.reason}")
         self._router.counters.refused += 1
-        asked = self._connect.properties.maximum_packet_size if self._connect else None
         self.was_told = self._version == MQTT_5
-        self.answer(greeting.rejection(self._version, refusal, asked or LARGEST_PACKET))
+        self.answer(greeting.rejection(self._version, refusal, self._connect))
         self._end()
 
     def _end(self, reason: str = "") -> None:
