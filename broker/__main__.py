@@ -1,6 +1,7 @@
-"""The child processes of the engines: `python -m broker embedded [VERSION]` or `amqtt`.
+"""`python -m broker --config FILE` is the embedded broker on its own.
 
-Started by the engine, not by hand: the settings come as one line of JSON on standard input.
+`embedded [VERSION]` and `amqtt` are the child processes of the engines, started by these and not by
+hand: their settings come as one line of JSON on standard input.
 """
 
 import sys
@@ -16,9 +17,10 @@ def main() -> int:
             from broker.amqtt_child import main as run_amqtt  # noqa: PLC0415 - one engine only
 
             return run_amqtt()
-        case _:
-            sys.stderr.write("usage: python -m broker embedded|amqtt, settings on standard input\n")
-            return 2
+        case arguments:
+            from broker.standalone import main as run_alone  # noqa: PLC0415 - not for children
+
+            return run_alone(arguments)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ MOSQUITTO_ITERATIONS: Final = 20_000
 class CompiledRole:
     """A role's rules, asked by topic; the answers are remembered within bounds."""
 
-    __slots__ = ("_publish", "_publish_rules", "_read", "_read_rules", "name")
+    __slots__ = ("_publish", "_publish_rules", "_read", "_read_rules", "name", "unlimited")
 
     def __init__(self, role: Role) -> None:
         self.name = role.name
+        self.unlimited = role.unlimited
         self._publish_rules = _rules_for(role, Action.PUBLISH)
         self._read_rules = _rules_for(role, Action.SUBSCRIBE)
         self._publish: dict[str, bool] = {}

@@ -18,11 +18,12 @@ from broker.conversation import Conversation
 from broker.conversation5 import Conversation5
 from broker.fields import PacketError, ProtocolError
 from broker.framing import Incoming
-from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
+from broker.packets import MQTT_3_1_1, MQTT_5, Connect, Will
 from broker.reasons import ReasonCode
+from broker.refusals import CLOSING, Limit
 from broker.router import Router
 from broker.session import Session
-from broker.terms import LARGEST_PACKET
+from broker.throttle import Throttle, throttle_for
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
 TURN: Final = 50
@@ -41,9 +42,9 @@ class Connection:
     """One client. `wake` asks the shell to call `take_output` soon."""
 
     __slots__ = (
-        "_access", "_connect", "_handle", "_heard_at", "_incoming", "_is_dirty", "_largest",
-        "_patience", "_role", "_router", "_session", "_version", "_wake", "_will", "_work",
-        "challenge", "name", "out", "state", "was_told",
+        "_access", "_connect", "_handle", "_heard_at", "_held_until", "_incoming", "_is_dirty",
+        "_largest", "_patience", "_role", "_router", "_session", "_throttle", "_version", "_wake",
+        "_will", "_work", "address", "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Connection:
         self.state = State.WAITING
         self.challenge: Challenge | None = None
         self.name = peer
+        self.address = peer.rpartition(":")[0]
         self.was_told = False  # why it ends; only MQTT 5 has words for that
         self._router = router
         self._access = access
@@ -69,13 +71,25 @@ class Connection:
         self._will: Will | None = None
         self._role: CompiledRole | None = None
         self._session: Session | None = None
+        self._throttle: Throttle | None = None
+        self._held_until = 0.0  # 0: it is not held back
+        router.counters.opened += 1
+        router.entrance.knock(self)
 
     # What the shell asks
 
     @property
     def deadline_at(self) -> float:
-        """When `expire` is due: the CONNECT time-out, then 1.5 times the keep-alive."""
-        return math.inf if self.state is State.VERIFYING else self._heard_at + self._patience
+        """When `expire` is due: the CONNECT time-out, then 1.5 times the keep-alive; but the
+        silence of a client that we do not read says nothing."""
+        if self.state is State.VERIFYING:
+            return math.inf
+        return self._held_until or self._heard_at + self._patience
+
+    @property
+    def is_held(self) -> bool:
+        """Its socket is not to be read for now."""
+        return self._held_until > 0 or self.state is State.VERIFYING
 
     @property
     def missed_bytes(self) -> int:
@@ -84,10 +98,17 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; only while no turn is left over from earlier ones."""
+        self._router.counters.bytes_received += len(data)
+        if self._throttle:
+            self._throttle.add_bytes(len(data))
         self._incoming.feed(data)
 
     def process(self, now: float) -> bool:
         """Handle one turn's worth of packets; True if the rest waits for another turn."""
+        if self._held_until:
+            return False
+        counters = self._router.counters
+        received = counters.received
         self._work = TURN
         self._router.agenda.now = now
         try:
@@ -95,9 +116,11 @@ class Connection:
         except UnsupportedProtocolError as error:
             self._refuse(Refusal(packets.BAD_PROTOCOL, str(error)))
         except PacketError as error:
-            self._router.counters.malformed += 1
+            counters.malformed += 1
             self._object(error)
-        return self._listens() and self._incoming.has_bytes()
+        if self._throttle:
+            self._hold(self._throttle, counters.received - received, now)
+        return self._listens() and self._incoming.has_bytes() and not self._held_until
 
     def verified(self, now: float, *, is_right: bool) -> None:
         """The answer to `challenge`. Packets that came meanwhile are next."""
@@ -112,21 +135,43 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """Time has passed; end if it was too long."""
-        if now >= self.deadline_at and self.state is not State.ENDED:
+        if now < self.deadline_at or self.state is State.ENDED:
+            return
+        if self._held_until:
+            self._held_until = 0.0
+            self._heard_at = now
+        else:
             self._router.agenda.now = now
             self._router.counters.timed_out += 1
             self._say_farewell(ReasonCode.KEEP_ALIVE_TIMEOUT)
             self._end("closed: keep-alive exceeded" if self._session else "closed: no CONNECT")
 
+    def release(self) -> None:
+        """The transport is gone: what came through it is handled without holding it back."""
+        self._throttle = None
+        self._held_until = 0.0
+
     def lost(self, reason: str) -> None:
-        """The transport is gone, and everything that came through it has been processed."""
+        """The transport is gone, and everything that came through it has been processed.
+
+        Nothing may refer in circles then: the collector looks too seldom for what has grown old.
+        """
         self._end(reason)
+        self._wake = _nobody
+        self._handle = _nothing
 
     def cut_off(self) -> None:
         """The client does not read what is meant for it; that must not cost memory."""
         if self.state is not State.ENDED:
             self._router.counters.cut_off += 1
+            self._note(Limit.SEND_BUFFER, "it does not read what is meant for it")
             self._end("closed: it does not read")
+
+    # What the entrance asks
+
+    def give_way(self) -> None:
+        """It has said nothing so far, and others want to."""
+        self._end("closed: no CONNECT")
 
     def shut_down(self) -> bool:
         """The broker is about to stop; True if there is something to tell the client."""
@@ -149,6 +194,9 @@ class Connection:
         has_more = self._session.pump() if self._session else False
         self._is_dirty = False
         data = b"".join(self.out)
+        counters = self._router.counters
+        counters.packets_sent += len(self.out)
+        counters.bytes_sent += len(data)
         self.out.clear()
         if has_more:
             self.wake()
@@ -164,6 +212,7 @@ class Connection:
 
     def take_over(self) -> None:
         """The client came back on another connection: what it sent on this one still counts."""
+        self.release()
         while self.process(self._router.agenda.now):
             pass
         if self.state is not State.ENDED:
@@ -195,23 +244,31 @@ class Connection:
 
     def _handle_packets(self, now: float) -> None:
         incoming = self._incoming
-        while self._work > 0 and incoming.has_bytes() and self._listens():
-            found = incoming.take(self._largest)
-            if found is None:
-                return
-            self._heard_at = now
-            first, start, end = found
-            self._work -= 1 + self._handle(first, incoming.data, start, end)
+        taken = 0
+        try:
+            while self._work > 0 and incoming.has_bytes() and self._listens():
+                found = incoming.take(self._largest)
+                if found is None:
+                    return
+                taken += 1
+                self._heard_at = now
+                first, start, end = found
+                self._work -= 1 + self._handle(first, incoming.data, start, end)
+        finally:
+            self._router.counters.packets_received += taken
 
     # The beginning
 
     def _on_first_packet(self, first: int, data: bytes, start: int, end: int) -> int:
         if first >> 4 != packets.CONNECT:
             raise ProtocolError("the first packet is not a CONNECT")
+        self._router.counters.connects += 1
         self._version = codec.read_version(data, start, end)
         connect = codec.decode_body(first, data, start, end)
         assert isinstance(connect, Connect)
         self._connect = connect
+        if connect.will:
+            self._router.require_small(connect.will)
         answer = greeting.objection(connect) or self._access.identify(
             connect.username, connect.password
         )
@@ -219,11 +276,31 @@ class Connection:
             case Refusal():
                 self._refuse(answer)
             case Challenge():
-                self.challenge = answer
-                self.state = State.VERIFYING
+                if self._enter(answer.identity, replaces=False):
+                    self.challenge = answer
+                    self.state = State.VERIFYING
             case Identity():
-                self._accept(answer)
+                # Only who has proved who it is may come although all places are taken.
+                if self._enter(answer, replaces=self._router.is_connected(connect.client_id)):
+                    self._accept(answer)
         return 0
+
+    def _enter(self, identity: Identity, *, replaces: bool) -> bool:
+        refusal = self._router.entrance.enter(self, identity.role, replaces=replaces)
+        if refusal:
+            self._refuse(refusal, is_noted=True)
+        return refusal is None
+
+    def _hold(self, throttle: Throttle, messages: int, now: float) -> None:
+        """Read the client later if it has sent more than its share."""
+        free_at = throttle.settle(messages, now)
+        if free_at > now and self._listens():
+            self._held_until = free_at
+            self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
+
+    def _note(self, limit: Limit, sentence: str) -> None:
+        client = self._session.client_id if self._session else self.address
+        self._router.counters.refusals.note(limit, client, sentence)
 
     def _accept(self, identity: Identity) -> None:
         connect, router = self._connect, self._router
@@ -245,9 +322,11 @@ class Connection:
         connack = greeting.acceptance(connect, client_id, router.settings, is_present=present)
         self.answer(connack)
         session.attach(self)
-        router.counters.accepted += 1
-        router.counters.connected += 1
-        router.report(f"{self.name} connected as {identity.user or 'anonymous'}")
+        counters = router.counters
+        counters.accepted += 1
+        counters.connected += 1
+        counters.most_connected = max(counters.most_connected, counters.connected)
+        router.report_client(f"{self.name} connected as {identity.user or 'anonymous'}")
         if not connack:
             self._end("closed: it does not take even the CONNACK")
 
@@ -256,6 +335,7 @@ class Connection:
         self._largest = router.limits.packet_size
         self._patience = greeting.keep_alive(connect, router.limits) * 1.5 or math.inf
         self._role, self._session, self._will = role, session, connect.will
+        self._throttle = throttle_for(router.limits, unlimited=role.unlimited)
         self._connect = None
         kind = Conversation5 if self._version == MQTT_5 else Conversation
         self._handle = kind(self, router, session, role, self._version).handle
@@ -264,6 +344,8 @@ class Connection:
 
     def _object(self, error: PacketError) -> None:
         """Tell an MQTT 5 client what was wrong, and end."""
+        if error.code in CLOSING:
+            self._note(CLOSING[error.code], f"closed: {error}")
         if self._session is None and self._version == MQTT_5:
             self._refuse(Refusal(error.code, str(error)))
             return
@@ -274,39 +356,38 @@ class Connection:
         """An MQTT 5 client that was let in learns why the broker ends it."""
         if self._session is None or self._version != MQTT_5:
             return
-        properties = Properties(reason_string=sentence) if sentence else NONE
-        data = codec.encode(Farewell(code, properties), MQTT_5)
-        if len(data) > self._session.terms.maximum_packet_size:
-            data = codec.encode(Farewell(code), MQTT_5)
-        if len(data) <= self._session.terms.maximum_packet_size:
+        data = greeting.farewell(code, sentence, self._session.terms.maximum_packet_size)
+        if data:
             self.was_told = True
             self.answer(data)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, *, is_noted: bool = False) -> None:
+        if not is_noted:
+            self._router.report(f"{self.name} refused: {refusal.reason}")
         self._router.counters.refused += 1
-        asked = self._connect.properties.maximum_packet_size if self._connect else None
         self.was_told = self._version == MQTT_5
-        self.answer(greeting.rejection(self._version, refusal, asked or LARGEST_PACKET))
-        self._end(f"refused: {refusal.reason}")
+        self.answer(greeting.rejection(self._version, refusal, self._connect))
+        self._end()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str = "") -> None:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
+        self._router.entrance.leave(self)
         session, self._session = self._session, None
-        self._router.report(f"{self.name} {reason}")
+        if reason:
+            self._router.report_client(f"{self.name} {reason}")
         if session:
             self._router.counters.connected -= 1
-            self._close(session)
+            assert self._role is not None
+            self._router.part(session, self._will, self._role)
         self.wake()
 
-    def _close(self, session: Session) -> None:
-        """A will without a delay comes at once, after the session has left."""
-        router, will, role = self._router, self._will, self._role
-        assert role is not None
-        delay = min(will.properties.will_delay or 0, session.expiry) if will else 0
-        if will and delay:
-            router.postpone_will(session.client_id, will, role, delay)
-        router.close_session(session)
-        if will and not delay and not router.publish_will(will, role):
-            router.report(f"{self.name} may not publish its will to {will.topic}: dropped")
+
+def _nobody() -> None:
+    """The shell has gone."""
+
+
+def _nothing(first: int, data: bytes, start: int, end: int) -> int:  # noqa: ARG001 - as any handler
+    """No packet is looked at any more."""
+    return 0

@@ -12,6 +12,7 @@ from broker.fields import ProtocolError
 from broker.packet_kinds import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from broker.packets import Acknowledge, Plain, Suback, Subscribe, Unsubscribe
 from broker.reasons import ReasonCode
+from broker.refusals import Limit
 from broker.router import Router
 from broker.session import Session
 from broker.subscriptions import Subscription
@@ -73,6 +74,8 @@ class Conversation:
             if work < 0:
                 self._note_denied(topic)
                 work = 0
+            elif first & 1 and not self._router.was_retained:
+                self._note_unretained()
         if qos == 2:
             self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
         elif qos:
@@ -87,6 +90,11 @@ class Conversation:
             self._router.report(
                 f"{self._speaker.name} may not publish to {topic.decode()}: dropped"
             )
+
+    def _note_unretained(self) -> None:
+        self._counters.refusals.note(
+            Limit.RETAINED, self._session.client_id, "passed on, but not retained: no room"
+        )
 
     def _on_acknowledgement(self, kind: int, packet_id: int) -> None:
         session = self._session
@@ -140,7 +148,7 @@ class Conversation:
         refused = [
             text
             for (text, _), code in zip(packet.filters, codes, strict=True)
-            if code >= ReasonCode.UNSPECIFIED_ERROR
+            if code >= ReasonCode.UNSPECIFIED_ERROR and code != ReasonCode.QUOTA_EXCEEDED
         ]
         if refused:
             names = ", ".join(refused)[:200]

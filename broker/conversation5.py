@@ -26,12 +26,14 @@ from broker.router import FORBIDDEN, RESERVED, Router
 from broker.session import Session
 from broker.subscriptions import SHARE_PREFIX
 
+# Beside the router's answers: it was passed on, but is not retained.
+_UNRETAINED: Final = -3
 _PLAIN_PUBACK: Final = packets.PUBACK << 4
 # Why something was refused, in words for whoever looks for the mistake.
 _SENTENCES: Final = {
     ReasonCode.NOT_AUTHORIZED: "the access rules forbid it",
     ReasonCode.TOPIC_FILTER_INVALID: "this is no topic filter",
-    ReasonCode.QUOTA_EXCEEDED: "too many subscriptions",
+    ReasonCode.QUOTA_EXCEEDED: "too many subscriptions, or too much that is retained",
     ReasonCode.PACKET_ID_NOT_FOUND: "this packet id is not in use",
 }
 
@@ -80,11 +82,15 @@ class Conversation5(Conversation):
         work = self._publish(topic, payload, first, self._role, sender=session, extras=extras)
         if work < 0:
             self._note_denied(topic)
+        units = max(work, 0) * (1 + len(payload) // UNIT_BYTES)
+        if work >= 0 and first & 1 and not router.was_retained:
+            self._note_unretained()
+            work = _UNRETAINED
         if qos == 1 and work > 0:
             self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))
         elif qos:
             self._confirm(qos, packet_id, work)
-        return max(work, 0) * (1 + len(payload) // UNIT_BYTES)
+        return units
 
     def _resolve(self, raw_topic: bytes, alias: int | None) -> bytes:
         """The topic, also where an alias stands for it."""
@@ -109,6 +115,8 @@ class Conversation5(Conversation):
             code = ReasonCode.TOPIC_NAME_INVALID
         elif work == FORBIDDEN:
             code = ReasonCode.NOT_AUTHORIZED
+        elif work == _UNRETAINED:
+            code = ReasonCode.QUOTA_EXCEEDED
         elif qos == 2:
             self._session.received.add(packet_id)
         self._acknowledge(packets.PUBACK if qos == 1 else packets.PUBREC, packet_id, code)

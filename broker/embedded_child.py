@@ -10,54 +10,88 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from broker.engine import EngineError
+from broker.entrance import STRANGERS
 from broker.server import Server
 from broker.settings import BrokerSettings, from_json
 
 # Log lines per second; what is beyond is only counted.
 LINES_PER_SECOND: Final = 50
-# Open files beside connections: listeners, pipes, and some more.
-SPARE_FILES: Final = 64
+# Open files beside those of clients: strangers, those that read why they were refused, listeners,
+# pipes, and some more.
+SPARE_FILES: Final = 64 + 2 * STRANGERS
 # The collector looks for cycles among objects that live long here; often would cost latency.
 COLLECT_AFTER: Final = 50_000
 
 
 def main(version: str) -> int:
     settings = from_json(sys.stdin.buffer.readline().decode())
+    try:
+        run(settings, version, _attend_parent)
+    except EngineError as error:
+        _tell(f"error: {error}")
+        return 1
+    return 0
+
+
+def run(
+    settings: BrokerSettings, version: str, attend: Callable[[asyncio.Event], Awaitable[None]]
+) -> None:
+    """Serve until a signal, or until `attend` returns, which begins when clients can connect and
+    is told of the signal. Raises EngineError if they cannot."""
     gc.set_threshold(COLLECT_AFTER, 20, 20)
-    _allow_files(settings.limits.connections + SPARE_FILES)
-    return asyncio.run(_serve(settings, version))
+    log = Log()
+    asyncio.run(_serve(_within_files(settings, log), version, log, attend))
 
 
-async def _serve(settings: BrokerSettings, version: str) -> int:
+async def _serve(
+    settings: BrokerSettings,
+    version: str,
+    log: "Log",
+    attend: Callable[[asyncio.Event], Awaitable[None]],
+) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_error)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = Server(settings, Log().write, version)
+    server = Server(settings, log.write, version)
     try:
         await server.start()
-    except EngineError as error:
-        _tell(f"error: {error}")
+        gc.freeze()
+        await attend(stopped)
+    finally:
         server.stop()
-        return 1
-    loop.add_reader(sys.stdin.fileno(), _on_input, stopped)
-    gc.freeze()
+
+
+async def _attend_parent(stopped: asyncio.Event) -> None:
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _on_input, stopped)
     _tell("ready")
     await stopped.wait()
-    server.stop()
-    return 0
 
 
-def _allow_files(wanted: int) -> None:
-    """Each connection is an open file, and the usual limit is 1024."""
+def _within_files(settings: BrokerSettings, log: "Log") -> BrokerSettings:
+    """Each connection is an open file: more of them than files would shut out everybody."""
+    allowed = _allow_files(settings.limits.connections + SPARE_FILES)
+    most = max(allowed - SPARE_FILES, 1)
+    if most >= settings.limits.connections:
+        return settings
+    log.write(f"no more than {allowed} files may be open (ulimit -n): at most {most} connections")
+    return replace(settings, limits=replace(settings.limits, connections=most))
+
+
+def _allow_files(wanted: int) -> int:
+    """How many may be open now; the usual limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

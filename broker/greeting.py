@@ -1,13 +1,23 @@
 """A CONNECT and its answer: what the client asked for, what it gets, what it is told. Pure."""
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 from broker import packets
 from broker.access import Refusal
 from broker.codec import encode
 from broker.conversation5 import session_seconds
-from broker.packets import MQTT_3_1, MQTT_5, NONE, Connack, Connect, Properties
+from broker.packets import (
+    MQTT_3_1,
+    MQTT_5,
+    NONE,
+    Connack,
+    Connect,
+    Farewell,
+    Packet,
+    Properties,
+)
 from broker.reasons import ReasonCode
 from broker.settings import BrokerSettings, Limits
 from broker.terms import BEFORE_MQTT_5, LARGEST_PACKET, Terms
@@ -15,12 +25,17 @@ from broker.terms import BEFORE_MQTT_5, LARGEST_PACKET, Terms
 # Longer client ids would let strangers fill the memory with sessions that are kept.
 LONGEST_CLIENT_ID: Final = 1024
 
-_CODES_5: Final = {
+_CODES_5: Final[dict[int, int]] = {
     packets.BAD_PROTOCOL: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
     packets.BAD_CLIENT_ID: ReasonCode.CLIENT_ID_NOT_VALID,
     packets.UNAVAILABLE: ReasonCode.SERVER_UNAVAILABLE,
     packets.BAD_PASSWORD: ReasonCode.BAD_USER_NAME_OR_PASSWORD,
     packets.NOT_AUTHORIZED: ReasonCode.NOT_AUTHORIZED,
+}
+# Before MQTT 5 there is one word for it.
+_CODES_3: Final[dict[int, int]] = {
+    ReasonCode.SERVER_BUSY: packets.UNAVAILABLE,
+    ReasonCode.QUOTA_EXCEEDED: packets.UNAVAILABLE,
 }
 
 
@@ -89,13 +104,24 @@ def acceptance(
     return data if len(data) <= (asked.maximum_packet_size or LARGEST_PACKET) else b""
 
 
-def rejection(version: int, refusal: Refusal, largest: int) -> bytes:
-    """The CONNACK of a client that is not."""
+def rejection(version: int, refusal: Refusal, connect: Connect | None) -> bytes:
+    """The CONNACK of a client that is not; empty if it is larger than the client takes."""
     if version != MQTT_5:
-        return encode(Connack(session_present=False, code=refusal.code))
+        code = _CODES_3.get(refusal.code, refusal.code)
+        return encode(Connack(session_present=False, code=code))
+    asked = connect.properties.maximum_packet_size if connect else None
     code = _CODES_5.get(refusal.code, refusal.code)
-    for properties in (Properties(reason_string=refusal.reason), NONE):
-        data = encode(Connack(session_present=False, code=code, properties=properties), MQTT_5)
-        if len(data) <= largest:
-            return data
-    return b""
+    words = Properties(reason_string=refusal.reason)
+    return _fitting((Connack(False, code, each) for each in (words, NONE)), asked)  # noqa: FBT003
+
+
+def farewell(code: int, sentence: str, largest: int) -> bytes:
+    """The DISCONNECT that says why; empty if it is larger than the client takes."""
+    words = Properties(reason_string=sentence) if sentence else NONE
+    return _fitting((Farewell(code, each) for each in (words, NONE)), largest)
+
+
+def _fitting(packets_5: Iterable[Packet], largest: int | None) -> bytes:
+    """The first that the client takes."""
+    encoded = (encode(each, MQTT_5) for each in packets_5)
+    return next((each for each in encoded if len(each) <= (largest or LARGEST_PACKET)), b"")

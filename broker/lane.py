@@ -33,7 +33,7 @@ class Lane:
     """
 
     __slots__ = (
-        "_agenda", "_bytes", "_counters", "_expires_at", "_most_bytes", "_most_messages", "_plain",
+        "_agenda", "_counters", "_expires_at", "_most_bytes", "_most_messages", "_plain", "bytes",
         "entries",
     )  # fmt: skip
 
@@ -43,33 +43,35 @@ class Lane:
         self._most_bytes = limits.queue_bytes
         self._counters = counters
         self._agenda = agenda
-        self._bytes = 0
+        self.bytes = 0
         self._plain = 0
         self._expires_at = math.inf  # nothing in it does earlier
 
-    def push(self, delivery: Delivery) -> None:
+    def push(self, delivery: Delivery) -> bool:
+        """False if it is dropped."""
         if self._is_full():
             self._drop_expired()
             if delivery.qos and self._plain and self._is_full():
                 self.drop_plain()
             if self._is_full():
                 self._counters.dropped += 1
-                return
+                return False
         self.entries.append(delivery)
         message = delivery.message
         if message.expires_at < self._expires_at:  # noqa: PLR1730 - a call costs more
             self._expires_at = message.expires_at
-        self._bytes += message.cost()
+        self.bytes += message.cost()
         self._plain += not delivery.qos
+        return True
 
     def pop(self) -> Delivery:
         delivery = self.entries.popleft()
-        self._bytes -= delivery.message.cost()
+        self.bytes -= delivery.message.cost()
         self._plain -= not delivery.qos
         return delivery
 
     def is_crowded(self) -> bool:
-        return len(self.entries) * 2 > self._most_messages or self._bytes * 2 > self._most_bytes
+        return len(self.entries) * 2 > self._most_messages or self.bytes * 2 > self._most_bytes
 
     def drop_plain(self) -> None:
         """Forget every waiting message of QoS 0."""
@@ -84,9 +86,9 @@ class Lane:
     def _keep(self, kept: list[Delivery]) -> None:
         self.entries.clear()
         self.entries.extend(kept)
-        self._bytes = sum(each.message.cost() for each in kept)
+        self.bytes = sum(each.message.cost() for each in kept)
         self._plain = sum(not each.qos for each in kept)
         self._expires_at = min((each.message.expires_at for each in kept), default=math.inf)
 
     def _is_full(self) -> bool:
-        return len(self.entries) >= self._most_messages or self._bytes >= self._most_bytes
+        return len(self.entries) >= self._most_messages or self.bytes >= self._most_bytes

@@ -2,8 +2,7 @@
 
 Access goes through mosquitto's own dynamic security plugin and not through an acl_file: only the
 plugin decides by the first matching rule, tells a refused publish from a refused read, and checks
-subscriptions. What mosquitto has no setting for and therefore does not hold: `connect_timeout`,
-`send_buffer`, `retained_messages`, `subscriptions`, `sessions`, `topic_levels` and `urgent`.
+subscriptions. What mosquitto has no setting for and therefore does not hold is in docs/broker.md.
 """
 
 import base64

@@ -47,5 +47,5 @@ def describe(error: OSError, listener: Listener) -> str:
     """The one line for a listener that cannot be opened, the same for every engine."""
     where = f"port {listener.port} on {listener.host}"
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is already in use by another program; stop it or set another broker.port"
-    return f"{where} cannot be opened: {error.strerror}; check broker.host and broker.port"
+        return f"{where} is already in use by another program; stop it or choose another port"
+    return f"{where} cannot be opened: {error.strerror}; check its host and port"

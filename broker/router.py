@@ -5,17 +5,19 @@ the messages of a topic in one order, the publisher included.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Final
 
 from broker.access import CompiledRole, Identity
 from broker.agenda import Agenda
-from broker.counters import Counters
+from broker.counters import Counters, Stock
+from broker.entrance import Entrance
 from broker.messages import Message
 from broker.packets import Will
 from broker.properties import NO_EXTRAS, PublishExtras, write_forwarded
 from broker.reasons import ReasonCode
+from broker.refusals import Limit, Refusals
 from broker.routes import Routes
 from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
@@ -30,23 +32,31 @@ FORBIDDEN: Final = -1
 RESERVED: Final = -2
 # Steps through the retained messages that a subscription takes at once: below a millisecond.
 STEPS_AT_ONCE: Final = 500
+# Sessions that are looked at in one turn when stock is taken: half a millisecond.
+SESSIONS_AT_ONCE: Final = 250
 
 
 class Router:
-    """The state of the whole broker. `report` takes one line for the log."""
+    """The state of the whole broker. `report` takes one line for the log, and `report_client` one
+    about a client that comes or goes."""
 
     def __init__(self, settings: BrokerSettings, report: Callable[[str], None]) -> None:
         self.report = report
+        self.report_client = report if settings.log_clients else _nobody
         self.settings = settings
         self.limits = settings.limits
-        self.counters = Counters()
+        self.counters = Counters(refusals=Refusals(report))
+        self.entrance = Entrance(settings.limits, self.counters.refusals)
         self.agenda = Agenda()
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
         self._wills: dict[str, tuple[Will, CompiledRole]] = {}  # those that wait, by client id
-        self._retained: RetainedStore[Message] = RetainedStore(settings.limits.retained_messages)
+        self._retained: RetainedStore[Message] = RetainedStore(
+            settings.limits.retained_messages, settings.limits.retained_bytes, _retained_cost
+        )
         self._routes = Routes(settings.limits, settings.urgent)
         self._serial = 0
+        self.was_retained = True  # the last message that asked for it
         for topic, payload in settings.seed:
             self.publish_own(topic, payload.encode())
 
@@ -56,6 +66,10 @@ class Router:
         """A client id in use belongs to its user: nobody else may push that client out."""
         session = self._sessions.get(client_id)
         return session is None or session.link is None or _same_user(session, identity)
+
+    def is_connected(self, client_id: str) -> bool:
+        session = self._sessions.get(client_id)
+        return session is not None and session.link is not None
 
     def open_session(
         self, client_id: str, identity: Identity, terms: Terms, *, is_clean: bool, expiry: float
@@ -90,6 +104,19 @@ class Router:
         self.agenda.cancel(("will", client_id))
         self.agenda.cancel(("session", client_id))
 
+    def part(self, session: Session, will: Will | None, role: CompiledRole) -> None:
+        """Its connection ended. A will without a delay comes at once, after it has left."""
+        delay = min(will.properties.will_delay or 0, session.expiry) if will else 0
+        if will and delay:
+            self.postpone_will(session.client_id, will, role, delay)
+        self.close_session(session)
+        if will and not delay:
+            self._publish_last(session.client_id, will, role)
+
+    def _publish_last(self, client_id: str, will: Will, role: CompiledRole) -> None:
+        if not self.publish_will(will, role):
+            self.report(f"{client_id} may not publish its will to {will.topic}: dropped")
+
     def close_session(self, session: Session) -> None:
         """Its connection is gone."""
         session.detach()
@@ -101,10 +128,14 @@ class Router:
             self.agenda.set(
                 ("session", session.client_id),
                 self.agenda.now + session.expiry,
-                lambda: self._forget(session),
+                lambda: self._expire(session),
             )
         if len(self._away) > self.limits.sessions:
-            self._forget(next(iter(self._away.values())))
+            self._expire(next(iter(self._away.values())))
+
+    def _expire(self, session: Session) -> None:
+        self.counters.expired += 1
+        self._forget(session)
 
     def _forget(self, session: Session) -> None:
         client_id = session.client_id
@@ -121,17 +152,42 @@ class Router:
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
 
+    def take_stock(self) -> Iterator[Stock | None]:
+        """Looks at every session, with None after each some, and what was found at the end."""
+        messages = size = subscriptions = 0
+        for number, session in enumerate(tuple(self._sessions.values()), 1):
+            if not number % SESSIONS_AT_ONCE:
+                yield None
+            subscriptions += len(session.subscriptions)
+            messages += session.held_messages
+            size += session.held_bytes
+        shared, retained = self._routes.shared_count, self._retained
+        yield Stock(
+            away=len(self._away),
+            subscriptions=subscriptions - shared,
+            shared_subscriptions=shared,
+            retained=retained.count,
+            messages=messages + retained.count,
+            bytes=size + retained.bytes,
+        )
+
     # Subscriptions
 
     def subscribe(self, session: Session, text: str, subscription: Subscription) -> int:
         """Subscribe, hand out what is retained; MQTT 5's reason code for it."""
         wanted = take_apart(text)
-        if wanted is None or not wanted.is_valid(self.limits.topic_levels):
+        if (
+            wanted is None
+            or not wanted.is_valid(self.limits.topic_levels)
+            or len(text.encode()) > self.limits.topic_bytes
+        ):
             self.counters.denied += 1
             return ReasonCode.TOPIC_FILTER_INVALID
         is_new = text not in session.subscriptions
         if is_new and len(session.subscriptions) >= self.limits.subscriptions:
-            self.counters.denied += 1
+            self.counters.refusals.note(
+                Limit.SUBSCRIPTIONS, session.client_id, "it has too many subscriptions"
+            )
             return ReasonCode.QUOTA_EXCEEDED
         if not session.identity.role.may_subscribe(wanted.topic_filter):
             self.counters.denied += 1
@@ -203,7 +259,7 @@ class Router:
             if extras.expiry is not None:
                 message.expires_at = self.agenda.now + extras.expiry
         if first & 1:
-            self._retain(message)
+            self._retain(message, always=role.unlimited)
         qos = message.qos
         for session, granted in route.targets:
             session.deliver(message, qos if qos < granted else granted)  # noqa: FURB136 - cheaper
@@ -211,6 +267,10 @@ class Router:
             route.deliver_special(message, sender, retain=bool(first & 1))
         work = route.size
         return work if crowded == self.counters.crowded else work + CROWDED_WORK
+
+    def require_small(self, will: Will) -> None:
+        """Raises MalformedPacketError for a will whose topic is beyond the limits."""
+        self._routes.require_small(will.topic.encode())
 
     def publish_will(self, will: Will, role: CompiledRole) -> bool:
         """A will is a message like any other, with the rights of the connection that left it."""
@@ -231,33 +291,42 @@ class Router:
     def publish_waiting_will(self, client_id: str) -> None:
         self.agenda.cancel(("will", client_id))
         waiting = self._wills.pop(client_id, None)
-        if waiting and not self.publish_will(*waiting):
-            self.report(f"{client_id} may not publish its will to {waiting[0].topic}: dropped")
+        if waiting:
+            self._publish_last(client_id, *waiting)
 
     def publish_own(self, topic: str, payload: bytes) -> None:
         """A retained message of the broker itself."""
         route = self._routes.look_up(topic.encode())
         message = Message(route.topic, route.encoded, payload, 1, is_urgent=route.is_urgent)
-        self._retain(message)
+        self._retain(message, always=True)
         for session, granted in route.targets:
             session.deliver(message, min(1, granted))
         route.deliver_special(message, None, retain=True)
 
-    def _retain(self, message: Message) -> None:
+    def _retain(self, message: Message, *, always: bool) -> None:
         self._serial += 1
         message.serial = self._serial
         topic = message.topic
-        if not message.payload:
+        self.was_retained = True
+        if message.payload:
+            self.was_retained = self._retained.put(message, always=always)
+        else:
             self._retained.clear(topic)
-            self.agenda.cancel(("retained", topic))
-        elif not self._retained.put(message):
-            self.counters.retained_refused += 1
-        elif message.expires_at < math.inf:
+        if message.expires_at < math.inf and message.payload and self.was_retained:
             self.agenda.set(
                 ("retained", topic), message.expires_at, lambda: self._retained.clear(topic)
             )
         else:
             self.agenda.cancel(("retained", topic))
+
+
+def _nobody(_line: str) -> None:
+    """Where clients that come and go are no lines in the log."""
+
+
+def _retained_cost(message: Message) -> int:
+    """The topic is there as text and as bytes."""
+    return message.cost() + 2 * len(message.encoded_topic)
 
 
 def _same_user(session: Session, identity: Identity) -> bool:

@@ -58,11 +58,8 @@ class Routes:
 
     def look_up(self, raw_topic: bytes) -> Route:
         """For a topic that is not in `known`. Raises MalformedPacketError for what is none."""
+        self.require_small(raw_topic)
         topic = read_topic(raw_topic)
-        if topic.count("/") >= self._limits.topic_levels:
-            raise MalformedPacketError(
-                "a topic with too many levels", ReasonCode.TOPIC_NAME_INVALID
-            )
         route = Route(topic, is_urgent=any(covers(each, topic) for each in self._urgent))
         for subscriber, found in self._trie.match(topic).items():
             _add_target(route, subscriber, found)
@@ -71,6 +68,16 @@ class Routes:
             self.known.clear()
         self.known[raw_topic] = route
         return route
+
+    def require_small(self, raw_topic: bytes) -> None:
+        """Raises MalformedPacketError for a topic beyond the limits: each is remembered."""
+        if raw_topic.count(b"/") >= self._limits.topic_levels:
+            problem = "a topic with too many levels"
+        elif len(raw_topic) > self._limits.topic_bytes:
+            problem = "a topic that is too long"
+        else:
+            return
+        raise MalformedPacketError(problem, ReasonCode.TOPIC_NAME_INVALID)
 
     def forget(self) -> None:
         """Something changed on which routes depend."""
@@ -101,6 +108,11 @@ class Routes:
             del self._groups[key]
             self._trie.remove(wanted.topic_filter, group)
             self.known.clear()
+
+    @property
+    def shared_count(self) -> int:
+        """Of subscriptions."""
+        return sum(len(each.members) for each in self._groups.values())
 
     def is_empty(self) -> bool:
         return self._trie.is_empty()

@@ -9,7 +9,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any, Final
 from broker.access import Access, Challenge
 from broker.connection import Connection, State
 from broker.engine import EngineError
+from broker.entrance import STRANGERS
 from broker.ports import describe
 from broker.router import Router
 from broker.settings import BrokerSettings, Listener
@@ -27,8 +28,9 @@ from broker.statistics import INTERVAL, Statistics
 READ_SIZE: Final = 16 * 1024
 # What is read from a socket that is closing already; see `_read_rest`.
 REST_SIZE: Final = 1024 * 1024
-# Connections accepted in one turn of the loop, and those that may wait for it.
-ACCEPTS_PER_TURN: Final = 16
+# Connections accepted in one turn of the loop, and those that may wait for it. A flood of them is
+# not served more slowly by few, but the others are served sooner.
+ACCEPTS_PER_TURN: Final = 4
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
@@ -49,6 +51,7 @@ class Server:
         self.router = Router(settings, report)
         self.access = Access(settings)
         self.clients: set[Client] = set()
+        self.lingering = 0
         self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.loop = asyncio.get_running_loop()
         self._settings = settings
@@ -82,8 +85,9 @@ class Server:
             client.shut_down()
         self._checks.shutdown(wait=False, cancel_futures=True)
 
-    def is_full(self) -> bool:
-        return len(self.clients) >= self._settings.limits.connections
+    def may_linger(self) -> bool:
+        """A flood of those that are refused must not cost sockets: most read the answer anyway."""
+        return self.lingering < STRANGERS
 
     def schedule(self, client: "Client") -> None:
         """The client has output; all output goes out in the next turn of the loop."""
@@ -115,8 +119,14 @@ class Server:
         self._arm_agenda()
 
     def _publish_statistics(self) -> None:
-        self._statistics.publish(self.loop.time())
         self._timer = self.loop.call_later(INTERVAL, self._publish_statistics)
+        self._take_steps(self._statistics.steps(self.loop.time()))
+
+    def _take_steps(self, steps: Iterator[None]) -> None:
+        """One in each turn of the loop."""
+        for _ in steps:
+            self.loop.call_soon(self._take_steps, steps)
+            return
 
 
 class Client(asyncio.BufferedProtocol):
@@ -151,11 +161,6 @@ class Client(asyncio.BufferedProtocol):
             self._loop.time(),
             partial(server.schedule, self),
         )
-        if server.is_full():
-            server.router.counters.refused += 1
-            self.connection.lost("refused: too many connections")
-            transport.abort()
-            return
         server.clients.add(self)
         self._arm_timer()
 
@@ -176,6 +181,7 @@ class Client(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost_reason = f"lost: {exc.strerror}" if isinstance(exc, OSError) else "lost"
+        self.connection.release()
         if exc is not None:
             self._rest = _read_rest(self._transport)
         if not self._has_more:
@@ -201,7 +207,7 @@ class Client(asyncio.BufferedProtocol):
             self._arm_timer()
 
     def _hold_reading(self) -> None:
-        is_held = self._has_more or self.connection.state is State.VERIFYING
+        is_held = self._has_more or self.connection.is_held
         if is_held is self._is_held or self._transport.is_closing():
             return
         self._is_held = is_held
@@ -228,6 +234,7 @@ class Client(asyncio.BufferedProtocol):
             self._timer.cancel()
         if self._linger_timer:
             self._linger_timer.cancel()
+            self._server.lingering -= 1
         if self._check:
             self._check.cancel()
 
@@ -244,7 +251,7 @@ class Client(asyncio.BufferedProtocol):
             # Closing waits for what is written to leave; a peer that does not read gets no time.
             if waiting:
                 transport.abort()
-            elif connection.was_told and transport.can_write_eof():
+            elif connection.was_told and self._server.may_linger() and transport.can_write_eof():
                 self._linger()
             else:
                 transport.close()
@@ -266,6 +273,7 @@ class Client(asyncio.BufferedProtocol):
             self._is_held = False
             self._transport.resume_reading()
         self._linger_timer = self._loop.call_later(LINGER, self._transport.abort)
+        self._server.lingering += 1
 
     def shut_down(self) -> None:
         """Now: what the socket does not take at once is lost."""
@@ -290,6 +298,8 @@ class Client(asyncio.BufferedProtocol):
             self.connection.expire(self._loop.time())
         if self.connection.state is not State.ENDED:
             self._arm_timer()
+            if not self._has_more:  # it may have been held back until now
+                self._take_turn()
 
 
 def _tune(bound: socket.socket) -> None:

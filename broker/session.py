@@ -15,6 +15,7 @@ from broker.counters import Counters
 from broker.lane import Delivery, Lane
 from broker.messages import Message
 from broker.packets import PUBREL
+from broker.refusals import Limit
 from broker.settings import Limits
 from broker.subscriptions import Grant, Subscription
 from broker.terms import BEFORE_MQTT_5
@@ -103,6 +104,16 @@ class Session:
     @property
     def is_clean(self) -> bool:
         return not self.expiry
+
+    @property
+    def held_messages(self) -> int:
+        """That wait for the client, or for its acknowledgement."""
+        return len(self._urgent.entries) + len(self._normal.entries) + len(self.inflight)
+
+    @property
+    def held_bytes(self) -> int:
+        """What those that wait cost."""
+        return self._urgent.bytes + self._normal.bytes
 
     def attach(self, link: Link) -> None:
         """Continue on a new connection: what was not acknowledged goes out again, in order."""
@@ -325,7 +336,10 @@ class Session:
             self.missed_bytes += message.cost()
         self.is_open = False
         lane = self._urgent if message.is_urgent else self._normal
-        lane.push(delivery)
+        if not lane.push(delivery):
+            self._counters.refusals.note(
+                Limit.QUEUE, self.client_id, "its queue is full, messages for it are dropped"
+            )
         if self._link:
             self._counters.crowded += lane.is_crowded()
             self._link.wake()

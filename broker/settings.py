@@ -43,7 +43,7 @@ class User:
     """
 
     name: str
-    verifier: str
+    verifier: str = field(repr=False)
     role: str
     secret: str | None = field(default=None, repr=False)
 
@@ -63,6 +63,7 @@ class Role:
 
     name: str
     rules: tuple[Rule, ...]
+    unlimited: bool = False  # its clients always find a place, and send as fast as they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,21 @@ class Limits:
     """Bounds that keep one client from hurting the others. Sizes in bytes, times in seconds."""
 
     packet_size: int = 1024 * 1024  # a larger packet closes its connection
-    connections: int = 1000
+    connections: int = 1000  # of roles that are not unlimited
+    connections_per_address: int = 0  # the same for one address; 0: no bound of its own
     connect_timeout: float = 5.0  # from accept to a whole CONNECT
     queue_messages: int = 1000  # per session: waiting for an offline or slow client
     queue_bytes: int = 8 * 1024 * 1024  # per session, the same
     send_buffer: int = 4 * 1024 * 1024  # per connection: a client that does not read is cut off
     inflight: int = 20  # QoS 1 and 2 deliveries that await an acknowledgement
+    messages_per_second: int = 0  # of one connection; 0: as fast as the broker can
+    bytes_per_second: int = 0  # the same
     retained_messages: int = 100_000
+    retained_bytes: int = 128 * 1024 * 1024  # all of them together, with what storing them costs
     subscriptions: int = 1000  # per session
     sessions: int = 10_000  # kept for clients that are away; the oldest goes first
     topic_levels: int = 64
+    topic_bytes: int = 1024  # of a topic or filter, because many of them are remembered
     # What only MQTT 5 clients are told, and can keep to.
     receive_maximum: int = 1000  # QoS 2 messages that a client may have under way to us
     topic_aliases: int = 32  # per connection
@@ -93,6 +99,7 @@ class BrokerSettings:
     `anonymous` is the role of a client without a user name, or None if it is refused.
     `seed` holds retained messages (topic, payload) that stand before the first client can connect.
     `urgent` lists topic filters whose messages pass before others when both wait.
+    `log_clients` is whether each client that comes and goes is a line in the log.
     `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
     """
 
@@ -104,6 +111,7 @@ class BrokerSettings:
     seed: tuple[tuple[str, str], ...] = ()
     urgent: tuple[str, ...] = ()
     response_information: str = ""
+    log_clients: bool = True
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -122,6 +130,7 @@ def from_json(text: str) -> BrokerSettings:
         seed=tuple((topic, payload) for topic, payload in raw["seed"]),
         urgent=tuple(raw["urgent"]),
         response_information=raw["response_information"],
+        log_clients=raw["log_clients"],
     )
 
 
@@ -133,4 +142,5 @@ def _role(raw: dict[str, object]) -> Role:
         rules=tuple(
             Rule(Action(each["action"]), each["topic_filter"], each["allow"]) for each in rules
         ),
+        unlimited=bool(raw["unlimited"]),
     )

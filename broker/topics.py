@@ -3,8 +3,8 @@
 Pure. Time grows with what matches, not with how much is stored: both stores are tries.
 """
 
-from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, Protocol, TypeVar
 
 
 class _HasTopic(Protocol):
@@ -123,13 +123,20 @@ class _Leaf(Generic[Item]):
         self.item: Item | None = None
 
 
-class RetainedStore(Generic[Item]):
-    """The last retained message of each topic, at most `most`; then new topics are refused."""
+# What a level of a topic costs that no other topic has.
+LEAF_BYTES: Final = 300
 
-    def __init__(self, most: int) -> None:
+
+class RetainedStore(Generic[Item]):
+    """The last retained message of each topic, at most `most` that cost at most `most_bytes`."""
+
+    def __init__(self, most: int, most_bytes: int, cost: Callable[[Item], int]) -> None:
         self._root: _Leaf[Item] = _Leaf()
         self._most = most
+        self._most_bytes = most_bytes
+        self._cost = cost
         self.count = 0
+        self.bytes = 0
 
     def get(self, topic: str) -> Item | None:
         leaf: _Leaf[Item] | None = self._root
@@ -137,16 +144,26 @@ class RetainedStore(Generic[Item]):
             leaf = leaf.children.get(level) if leaf else None
         return leaf.item if leaf else None
 
-    def put(self, item: Item) -> bool:
-        """Keep it; False if it is one too many."""
-        if self.count >= self._most and self.get(item.topic) is None:
-            return False
-        leaf = self._root
+    def put(self, item: Item, *, always: bool = False) -> bool:
+        """Keep it; False if that is too much. Then its topic has none: an older one is no longer
+        the last, and nothing is better than what is outdated."""
+        leaf, added = self._root, 0
         for level in item.topic.split("/"):
-            leaf = leaf.children.setdefault(level, _Leaf())
-        self.count += leaf.item is None
-        leaf.item = item
+            child = leaf.children.get(level)
+            if child is None:
+                child = leaf.children[level] = _Leaf()
+                added += LEAF_BYTES
+            leaf = child
+        self._replace(leaf, item, added)
+        if not always and (self.count > self._most or self.bytes > self._most_bytes):
+            self.clear(item.topic)
+            return False
         return True
+
+    def _replace(self, leaf: _Leaf[Item], item: Item | None, added: int) -> None:
+        old, leaf.item = leaf.item, item
+        self.count += (item is not None) - (old is not None)
+        self.bytes += added + (self._cost(item) if item else 0) - (self._cost(old) if old else 0)
 
     def clear(self, topic: str) -> None:
         if self.get(topic) is None:
@@ -154,12 +171,12 @@ class RetainedStore(Generic[Item]):
         path = [(self._root, "")]
         for level in topic.split("/"):
             path.append((path[-1][0].children[level], level))
-        path[-1][0].item = None
-        self.count -= 1
+        self._replace(path[-1][0], None, 0)
         for (parent, _), (leaf, level) in zip(path[-2::-1], path[:0:-1], strict=True):
             if leaf.children or leaf.item is not None:
                 return
             del parent.children[level]
+            self.bytes -= LEAF_BYTES
 
     def walk(self, topic_filter: str) -> Iterator[Item | None]:
         """What matches a filter, step by step, None for a step that found nothing.

@@ -6,7 +6,7 @@ application and are free for everybody who may connect.
 
 from hashlib import sha256
 
-from broker.settings import Action, BrokerSettings, Listener, Role, Rule, User
+from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 from edge.settings import Settings
 from edge.wire import Topics, broker_token
 
@@ -35,14 +35,16 @@ def broker_settings(
             Listener(settings.broker.host, port) for port in settings.listen_ports(name)
         ),
         roles=(
-            Role(MEMBER_ROLE, _everything()),
+            Role(MEMBER_ROLE, _everything(), unlimited=True),
             Role("read", _readers(topics)),
             Role("operate", _operators(topics)),
         ),
         users=(*members, *people),
         anonymous=None if anonymous == "none" else str(anonymous),
         seed=seed,
+        limits=Limits(**settings.broker.limits.model_dump()),
         urgent=(topics.lease,),
+        log_clients=settings.broker.log_clients,
     )
 
 

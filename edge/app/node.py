@@ -17,13 +17,13 @@ from broker.engine import Engine, EngineError, supervise
 from broker.engines import create_engine
 from broker.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
+from broker.systemd import Notifier
 from edge.access import broker_settings
 from edge.adapters.history import History
 from edge.adapters.links import MqttLink
 from edge.adapters.netcheck import NetworkCheck
 from edge.adapters.recordings import make_recorder
 from edge.adapters.state_folder import lock_folder
-from edge.adapters.systemd import Notifier
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
 from edge.app.connections import Caller, Connections
@@ -280,7 +280,7 @@ class _Node:
         """The first signal is an order to hand over and leave, the second one ends it at once."""
 
         def stop() -> None:
-            self._notifier.stopping()
+            self._notifier.stopping("handing over and leaving")
             if parts.agent.state.is_leaving:
                 _finish(parts.agent)
                 return

@@ -12,10 +12,13 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from broker.settings import EngineName
+from broker.settings import EngineName, Limits
 
 DEFAULT_MQTT_PORT = 1883
 NO_NUMBER = "is not a number; write a number without quotes"
+# Below, one read of a client would be followed by many seconds of not reading it.
+LOWEST_BYTE_RATE = 1000
+_LIMITS = Limits()
 PASSWORD_HASH_STARTS = ("$argon2", "$7$")
 
 
@@ -227,11 +230,36 @@ class NetCheck(Table):
         return tuple((host, port or 0) for host, port in map(split_address, self.tcp))
 
 
+def _check_byte_rate(rate: int) -> int:
+    if 0 < rate < LOWEST_BYTE_RATE:
+        raise ValueError(
+            f"is too small; at least {LOWEST_BYTE_RATE} is needed, or 0 for as fast as it can"
+        )
+    return rate
+
+
+Count = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0)]
+ByteRate = Annotated[Count, AfterValidator(_check_byte_rate)]
+
+
+class BrokerLimits(Table):
+    """What clients of the embedded engine may take; the nodes themselves are not bound by it."""
+
+    connections: Annotated[Count, Field(ge=1, le=100_000)] = _LIMITS.connections
+    connections_per_address: Count = _LIMITS.connections_per_address
+    messages_per_second: Count = _LIMITS.messages_per_second
+    bytes_per_second: ByteRate = _LIMITS.bytes_per_second
+    packet_size: Annotated[Count, Field(ge=10_000, le=100_000_000)] = _LIMITS.packet_size
+    queue_messages: Annotated[Count, Field(ge=1)] = _LIMITS.queue_messages
+
+
 class Broker(Table):
     engine: EngineName = EngineName.EMBEDDED
     host: Text = "0.0.0.0"  # noqa: S104  a broker of the group is there for the network
     port: Port = DEFAULT_MQTT_PORT
     websocket_port: Port | None = None
+    log_clients: bool = True
+    limits: BrokerLimits = BrokerLimits()
 
 
 class User(Table):

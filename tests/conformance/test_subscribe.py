@@ -247,7 +247,7 @@ def test_wildcards_do_not_match_a_dollar(version: int) -> None:
 
 @shows(v3="4.7.3-3", v5="4.7.3-3")
 def test_the_longest_topic(version: int) -> None:
-    hub = Hub()
+    hub = Hub(settings(limits=Limits(topic_bytes=0xFFFF)))
     reader = subscriber(hub, version)
     topic = "x" * 0xFFFF
     publish(hub, topic)

@@ -80,7 +80,7 @@ def test_a_port_in_use_is_an_error_line() -> None:
         with child(port) as process:
             assert first_line(process) == (
                 f"error: port {port} on 127.0.0.1 is already in use by another program; "
-                "stop it or set another broker.port\n"
+                "stop it or choose another port\n"
             )
             assert process.wait(DEADLINE) == 1
 

@@ -1,10 +1,12 @@
 """One client's protocol: the beginning, the end, time, and packets that may not come."""
 
+import gc
+
 import pytest
 
 from broker import packets
 from broker.codec import encode
-from broker.connection import TURN
+from broker.connection import TURN, Connection
 from broker.packets import (
     Acknowledge,
     Connack,
@@ -272,3 +274,22 @@ def test_acknowledgements_of_nothing_are_borne(hub: Hub) -> None:
     for kind in (packets.PUBACK, packets.PUBREC, packets.PUBREL, packets.PUBCOMP):
         peer.send(Acknowledge(kind, 77))
     assert peer.got() == [Acknowledge(packets.PUBREL, 77), Acknowledge(packets.PUBCOMP, 77)]
+
+
+def test_a_connection_that_ended_is_freed_without_the_collector(hub: Hub) -> None:
+    """A flood of connections would take memory faster than the collector gives it back."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = _living()
+        peers = [hub.peer(), hub.connect("a"), hub.connect("b", version=packets.MQTT_5)]
+        assert _living() == before + len(peers)
+        while peers:
+            peers.pop().vanish()
+        assert _living() == before
+    finally:
+        gc.enable()
+
+
+def _living() -> int:
+    return sum(isinstance(each, Connection) for each in gc.get_objects())

@@ -4,9 +4,9 @@ import pytest
 
 from broker import packets
 from broker.packets import Acknowledge, Publish, Subscribe
+from broker.refusals import Limit
 from broker.session import STEPS_AT_ONCE
 from broker.settings import Limits
-from broker.statistics import Statistics
 from tests.mqtt.tools import Hub, Peer, settings
 
 
@@ -134,7 +134,7 @@ def test_a_full_store_refuses_new_topics_but_routes_them() -> None:
     peer.got()
     retain(hub, a="1", b="2")
     assert peer.payloads() == [b"1", b"2"]
-    assert hub.router.counters.retained_refused == 1
+    assert hub.router.counters.refusals.counts[Limit.RETAINED] == 1
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -147,23 +147,6 @@ def test_clients_cannot_publish_to_dollar_topics(qos: int) -> None:
         peer.send(Publish(topic, b"mine", qos, packet_id=3 if qos else 0))
     assert not peer.published()
     assert not peer.is_closed
-
-
-def test_statistics_come_when_they_changed_and_not_for_everybody() -> None:
-    hub = Hub()
-    statistics = Statistics(hub.router, "edge 1", 0.0)
-    statistics.publish(0.0)
-    peer = reader(hub, "#")
-    assert not peer.published()
-    peer.send(Subscribe(2, (("$SYS/#", 0),)))
-    found = {each.topic: each.payload for each in peer.published()}
-    assert found["$SYS/broker/version"] == b"edge 1"
-    assert found["$SYS/broker/clients/connected"] == b"0"
-    statistics.publish(10.0)
-    changed = {each.topic for each in peer.published()}
-    assert changed == {
-        f"$SYS/broker/{name}" for name in ("uptime", "clients/connected", "messages/sent")
-    }
 
 
 def test_one_order_for_all_the_publisher_included() -> None:

@@ -127,11 +127,15 @@ class Kept:
     value: int = 0
 
 
+def _cost(kept: Kept) -> int:
+    return kept.value
+
+
 @given(st.lists(st.tuples(topics, st.booleans()), max_size=20), filters)
 def test_the_retained_store_hands_out_what_matches(
     changes: list[tuple[str, bool]], topic_filter: str
 ) -> None:
-    store: RetainedStore[Kept] = RetainedStore(100)
+    store: RetainedStore[Kept] = RetainedStore(100, 1_000_000, _cost)
     model: dict[str, Kept] = {}
     for number, (topic, is_set) in enumerate(changes):
         if is_set:
@@ -148,16 +152,33 @@ def test_the_retained_store_hands_out_what_matches(
 
 
 def test_a_full_retained_store_refuses_new_topics_and_keeps_old_ones() -> None:
-    store: RetainedStore[Kept] = RetainedStore(1)
+    store: RetainedStore[Kept] = RetainedStore(1, 1_000_000, _cost)
     assert store.put(Kept("a"))
     assert not store.put(Kept("b"))
     assert store.put(Kept("a", 2))
-    store.clear("a")
-    assert store.put(Kept("b"))
+    assert store.put(Kept("b"), always=True)
+    assert not store.put(Kept("a", 3))
+    assert store.get("a") is None
+    store.clear("b")
+    assert store.put(Kept("a", 4))
+
+
+@given(st.lists(st.tuples(topics, st.integers(0, 1000)), max_size=20))
+def test_a_retained_store_keeps_within_its_bytes(changes: list[tuple[str, int]]) -> None:
+    """What does not fit leaves nothing behind, not even what was there before."""
+    store: RetainedStore[Kept] = RetainedStore(100, 3000, _cost)
+    for topic, value in changes:
+        was_kept = store.put(Kept(topic, value))
+        assert store.bytes <= 3000
+        assert store.get(topic) == (Kept(topic, value) if was_kept else None)
+    for topic, _ in changes:
+        store.clear(topic)
+    assert store.count == store.bytes == 0
+    assert not store._root.children
 
 
 def test_a_walk_bears_changes_between_its_steps() -> None:
-    store: RetainedStore[Kept] = RetainedStore(100)
+    store: RetainedStore[Kept] = RetainedStore(100, 1_000_000, _cost)
     for number in range(5):
         store.put(Kept(f"a/{number}"))
     walk = store.walk("#")

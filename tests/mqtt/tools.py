@@ -69,12 +69,12 @@ class Hub:
 class Peer:
     """A client without a socket."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, address: str = "peer:1") -> None:
         self.hub = hub
         self.version = MQTT_3_1_1  # what its CONNECT says decides
         self.wakes = 0
         self.greeting = Connack(session_present=False, code=0)
-        self.connection = Connection(hub.router, hub.access, "peer", hub.now, self._on_wake)
+        self.connection = Connection(hub.router, hub.access, address, hub.now, self._on_wake)
         self._incoming = Incoming()
 
     def _on_wake(self) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.settings import Limits
+from edge.access import MEMBER_ROLE, broker_settings
 from edge.errors import SettingsError
 from edge.settings.file import find_file, find_node, load_settings, read_secret
 from edge.settings.values import Policy, split_address
@@ -219,3 +221,19 @@ def test_what_is_not_done_yet_is_said(write_file: WriteFile) -> None:
     more = '[[duty.hook]]\non_hot = ["a"]\n[console]\n[database]\ndsn = "d"\n'
     sentences = load_settings(write_file(BASE + more)).not_yet()
     assert [each.partition(":")[0] for each in sentences] == ["[database]"]
+
+
+def test_limits_bind_clients_and_not_the_nodes(write_file: WriteFile) -> None:
+    text = "[broker]\nlog_clients = false\n[broker.limits]\nbytes_per_second = 50000\n"
+    settings = broker_settings(load_settings(write_file(BASE + text)), "white", b"x" * 16, ())
+    assert settings.limits == Limits(bytes_per_second=50_000)
+    assert not settings.log_clients
+    assert {each.name for each in settings.roles if each.unlimited} == {MEMBER_ROLE}
+
+
+def test_the_limits_are_those_of_the_broker_where_the_file_says_nothing(
+    write_file: WriteFile,
+) -> None:
+    settings = broker_settings(load_settings(write_file(BASE)), "white", b"x" * 16, ())
+    assert settings.limits == Limits()
+    assert settings.log_clients

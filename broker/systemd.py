@@ -1,4 +1,4 @@
-"""Tells systemd how the node is: ready, alive, ending (sd_notify(3)). Without systemd silent."""
+"""Tells systemd how a process is: ready, alive, ending (sd_notify(3)). Without systemd silent."""
 
 import os
 import socket
@@ -26,8 +26,8 @@ class Notifier:
         """For WatchdogSec=; `interval` says how often, in seconds, or None if nobody asks."""
         self._send(f"WATCHDOG=1\nSTATUS={status}")
 
-    def stopping(self) -> None:
-        self._send("STOPPING=1\nSTATUS=handing over and leaving")
+    def stopping(self, status: str) -> None:
+        self._send(f"STOPPING=1\nSTATUS={status}")
 
     def _send(self, text: str) -> None:
         if self._socket is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.adapters.systemd import Notifier
+from broker.systemd import Notifier
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def test_it_says_ready_alive_and_stopping(manager: socket.socket) -> None:
     with closing(Notifier(environment(manager))) as notifier:
         notifier.ready("standby, white is hot")
         notifier.alive("hot, term 7")
-        notifier.stopping()
+        notifier.stopping("leaving")
     said = [manager.recv(1000).decode().splitlines() for _ in range(3)]
     assert said[0] == ["READY=1", "STATUS=standby, white is hot"]
     assert said[1] == ["WATCHDOG=1", "STATUS=hot, term 7"]
-    assert said[2][0] == "STOPPING=1"
+    assert said[2] == ["STOPPING=1", "STATUS=leaving"]
 
 
 def test_an_abstract_name_is_understood() -> None:
