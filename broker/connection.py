@@ -43,7 +43,7 @@ class Connection:
     __slots__ = (
         "_access", "_connect", "_handle", "_heard_at", "_incoming", "_is_dirty", "_largest",
         "_patience", "_role", "_router", "_session", "_version", "_wake", "_will", "_work",
-        "challenge", "name", "out", "state", "was_told",
+        "certified", "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class Connection:
     ) -> None:
         self.out: list[bytes] = []
         self.state = State.WAITING
+        self.certified: str | None = None  # the name in the client's certificate, from the shell
         self.challenge: Challenge | None = None
         self.name = peer
         self.was_told = False  # why it ends; only MQTT 5 has words for that
@@ -213,7 +214,7 @@ class Connection:
         assert isinstance(connect, Connect)
         self._connect = connect
         answer = greeting.objection(connect) or self._access.identify(
-            connect.username, connect.password
+            connect.username, connect.password, self.certified
         )
         match answer:
             case Refusal():

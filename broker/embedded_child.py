@@ -38,6 +38,7 @@ async def _serve(settings: BrokerSettings, version: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     server = Server(settings, Log().write, version)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     try:
         await server.start()
     except EngineError as error:

@@ -6,9 +6,17 @@ import asyncio
 import errno
 import socket
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from broker.engine import EngineError
-from broker.settings import Listener
+from broker.settings import Listener, Transport
+
+PORT_KEYS: Final = {
+    Transport.TCP: "broker.port",
+    Transport.TLS: "broker.tls_port",
+    Transport.WEBSOCKET: "broker.websocket_port",
+    Transport.WEBSOCKET_TLS: "broker.websocket_tls_port",
+}
 
 
 def require_free_ports(listeners: Iterable[Listener]) -> None:
@@ -45,7 +53,8 @@ def _require_free_port(listener: Listener) -> None:
 
 def describe(error: OSError, listener: Listener) -> str:
     """The one line for a listener that cannot be opened, the same for every engine."""
+    key = PORT_KEYS[listener.transport]
     where = f"port {listener.port} on {listener.host}"
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is already in use by another program; stop it or set another broker.port"
-    return f"{where} cannot be opened: {error.strerror}; check broker.host and broker.port"
+        return f"{where} is already in use by another program; stop it or set another {key}"
+    return f"{where} cannot be opened: {error.strerror}; check broker.host and {key}"

@@ -8,25 +8,32 @@ import asyncio
 import math
 import socket
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from broker.access import Access, Challenge
+from broker.certificates import Certificates
 from broker.engine import EngineError
+from broker.layered_client import LayeredClient
+from broker.layers import Layer
 from broker.ports import describe
 from broker.router import Router
 from broker.server_client import READ_SIZE, Client
-from broker.settings import BrokerSettings, Listener
+from broker.settings import BrokerSettings, Listener, Transport
 from broker.statistics import INTERVAL, Statistics
+from broker.tls import Tls
 
 # Connections accepted in one turn of the loop, and those that may wait for it.
 ACCEPTS_PER_TURN: Final = 16
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
+# Seconds between two looks at the files of TLS.
+LOOK_INTERVAL: Final = 5.0
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
 UNSENT_SIZE: Final = 128 * 1024
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
@@ -51,14 +58,20 @@ class Server:
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._certificates: Certificates | None = None
+        self._handshakes: deque[Callable[[], None]] = deque()
         self.router.agenda.now = self.loop.time()
         self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
         """Listen everywhere or nowhere: EngineError if one address cannot be had."""
-        sockets = _bind_all(self._settings.listeners)
-        for each in sockets:
-            factory = partial(Client, self)
+        listeners = self._settings.listeners
+        if self._settings.tls and any(each.transport.has_tls for each in listeners):
+            self._certificates = Certificates(self._settings.tls, self.router.report)
+            self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
+        for transport, each in _bind_all(listeners):
+            factory = self._factory(transport)
             listener = await self.loop.create_server(factory, sock=each, backlog=ACCEPTS_PER_TURN)
             self._listeners.append(listener)
             each.listen(BACKLOG)  # asyncio's number says both; only the kernel's queue is to grow
@@ -66,7 +79,7 @@ class Server:
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
-        for timer in (self._timer, self._agenda_timer):
+        for timer in (self._timer, self._agenda_timer, self._look_timer):
             if timer:
                 timer.cancel()
         for listener in self._listeners:
@@ -78,6 +91,17 @@ class Server:
     def is_full(self) -> bool:
         return len(self.clients) >= self._settings.limits.connections
 
+    def reload(self) -> None:
+        """Read certificate and key again, for the connections to come."""
+        if self._certificates:
+            self._certificates.reload()
+
+    def queue_handshake(self, step: Callable[[], None]) -> None:
+        """One of them in each turn of the loop."""
+        if not self._handshakes:
+            self.loop.call_soon(self._shake_hands)
+        self._handshakes.append(step)
+
     def schedule(self, client: Client) -> None:
         """The client has output; all output goes out in the next turn of the loop."""
         if not self._ready:
@@ -87,6 +111,32 @@ class Server:
     def check(self, challenge: Challenge) -> "asyncio.Future[bool]":
         """Have a password checked in a thread."""
         return self.loop.run_in_executor(self._checks, self.access.verify, challenge)
+
+    def _shake_hands(self) -> None:
+        step = self._handshakes.popleft()
+        if self._handshakes:
+            self.loop.call_soon(self._shake_hands)
+        step()
+
+    def _factory(self, transport: Transport) -> Callable[[], Client]:
+        if transport is Transport.TCP:
+            return partial(Client, self)
+        return lambda: LayeredClient(self, tuple(self._layers(transport)))
+
+    def _layers(self, transport: Transport) -> Iterator[Layer]:
+        if transport.has_tls:
+            assert self._certificates, "a listener with TLS needs BrokerSettings.tls"
+            yield Tls(self._certificates.context)
+        if transport.has_websocket:
+            # Only here: h11 costs memory, which a broker without websocket does not need.
+            from broker.websocket import Websocket  # noqa: PLC0415
+
+            yield Websocket(self._settings.websocket_origins)
+
+    def _look(self) -> None:
+        assert self._certificates
+        self._certificates.look()
+        self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
@@ -124,14 +174,14 @@ def _tune(bound: socket.socket) -> None:
                 bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _bind_all(listeners: tuple[Listener, ...]) -> list[socket.socket]:
+def _bind_all(listeners: tuple[Listener, ...]) -> list[tuple[Transport, socket.socket]]:
     """Bound sockets, all or none."""
-    sockets: list[socket.socket] = []
+    sockets: list[tuple[Transport, socket.socket]] = []
     try:
         for listener in listeners:
-            sockets.extend(_bind(listener))
+            sockets.extend((listener.transport, each) for each in _bind(listener))
     except EngineError:
-        for each in sockets:
+        for _, each in sockets:
             each.close()
         raise
     return sockets

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from broker.connection import Connection, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.server import Server
 
 # One read takes at most this much; the buffer is shared, because a read is handled at once.
@@ -25,7 +27,7 @@ class Client(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_check", "_has_more", "_is_held", "_linger_timer", "_loop", "_lost_reason", "_rest",
-        "_server", "_timer", "_transport", "connection",
+        "_server", "_timer", "_transport", "_write", "connection",
     )  # fmt: skip
 
     def __init__(self, server: "Server") -> None:
@@ -45,6 +47,7 @@ class Client(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         server = self._server
         self._transport = transport
+        self._write: Callable[[bytes], None] = transport.write
         self.connection = Connection(
             server.router,
             server.access,
@@ -120,7 +123,7 @@ class Client(asyncio.BufferedProtocol):
         """The socket is gone and what came through it is handled, but for the very last."""
         if self._rest:
             rest, self._rest = self._rest, b""
-            self.connection.receive(rest)
+            self.connection.receive(self._decode(rest))
             self._take_turn()
             return
         self.connection.lost(self._lost_reason or "lost")
@@ -132,6 +135,10 @@ class Client(asyncio.BufferedProtocol):
         if self._check:
             self._check.cancel()
 
+    def _decode(self, data: bytes) -> bytes:
+        """What the socket's bytes are as MQTT."""
+        return data
+
     def flush(self) -> None:
         """Write what has gathered, and close if that was the last."""
         connection, transport = self.connection, self._transport
@@ -139,19 +146,24 @@ class Client(asyncio.BufferedProtocol):
         if transport.is_closing():
             return
         if data:
-            transport.write(data)
-        waiting = transport.get_write_buffer_size()
+            self._write(data)
         if connection.state is State.ENDED:
-            # Closing waits for what is written to leave; a peer that does not read gets no time.
-            if waiting:
-                transport.abort()
-            elif connection.was_told and transport.can_write_eof():
-                self._linger()
-            else:
-                transport.close()
-        elif waiting + connection.missed_bytes > self._server.router.limits.send_buffer:
+            self._close(lingers=connection.was_told)
+            return
+        waiting = transport.get_write_buffer_size() + connection.missed_bytes
+        if waiting > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
+
+    def _close(self, *, lingers: bool) -> None:
+        """It waits for what is written to leave; a peer that does not read gets no time."""
+        transport = self._transport
+        if transport.get_write_buffer_size():
+            transport.abort()
+        elif lingers and transport.can_write_eof():
+            self._linger()
+        else:
+            transport.close()
 
     def _linger(self) -> None:
         """Let the client read why: closing while it still sends would reset the connection, and

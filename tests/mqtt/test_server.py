@@ -3,13 +3,14 @@
 import asyncio
 import fcntl
 import socket
+import ssl
 import struct
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -28,9 +29,12 @@ from broker.packets import (
     Will,
 )
 from broker.server import UNSENT_SIZE, Server
-from broker.settings import BrokerSettings, Limits, Listener, User
+from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
+from tests.mqtt.certificates import Authority
 from tests.mqtt.tools import settings
+from tests.mqtt.transports import open_streams
 
+T = TypeVar("T")
 DEADLINE = 20.0
 WILL = Will("will", b"gone", 0, retain=False)
 
@@ -45,9 +49,8 @@ def free_port() -> int:
 @asynccontextmanager
 async def serving(of: BrokerSettings | None = None) -> AsyncIterator[tuple[Server, int]]:
     port = free_port()
-    server = Server(
-        replace(of or settings(), listeners=(Listener("127.0.0.1", port),)), lambda _: None
-    )
+    listener = Listener("127.0.0.1", port, Raw.transport)
+    server = Server(replace(of or settings(), listeners=(listener,), tls=Raw.tls), lambda _: None)
     await server.start()
     try:
         yield server, port
@@ -67,6 +70,9 @@ class Raw:
     """A client that sends exactly the bytes it is told to."""
 
     opened: ClassVar[list["Raw"]] = []
+    transport: ClassVar[Transport] = Transport.TCP
+    tls: ClassVar[TlsFiles | None] = None
+    context: ClassVar[ssl.SSLContext | None] = None
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -75,7 +81,7 @@ class Raw:
 
     @classmethod
     async def open(cls, port: int) -> "Raw":
-        raw = cls(*await asyncio.open_connection("127.0.0.1", port))
+        raw = cls(*await open_streams(port, cls.transport, cls.context))
         cls.opened.append(raw)
         return raw
 
@@ -136,6 +142,23 @@ class Raw:
         self.writer.transport.abort()
 
 
+@pytest.fixture
+def transport(
+    request: pytest.FixtureRequest, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `serving` and `Raw` use in this test."""
+    monkeypatch.setattr(Raw, "transport", request.param)
+    if request.param.has_tls:
+        monkeypatch.setattr(Raw, "tls", authority.files())
+        monkeypatch.setattr(Raw, "context", authority.client_context())
+
+
+def over_each_transport(test: Callable[..., T]) -> Callable[..., T]:
+    each = pytest.mark.parametrize("transport", list(Transport), indirect=True, ids=str)
+    marked: Callable[..., T] = pytest.mark.usefixtures("transport")(each(test))
+    return marked
+
+
 async def test_a_port_in_use_is_one_clear_line() -> None:
     async with serving() as (_, port):
         of = replace(settings(), listeners=(Listener("127.0.0.1", port),))
@@ -157,6 +180,7 @@ async def test_no_listener_stays_open_if_one_cannot_be_had() -> None:
             await Raw.open(free)
 
 
+@over_each_transport
 async def test_silence_before_the_connect_is_cut() -> None:
     async with serving(settings(limits=Limits(connect_timeout=0.2))) as (server, port):
         silent, dripping = await Raw.open(port), await Raw.open(port)
@@ -166,6 +190,7 @@ async def test_silence_before_the_connect_is_cut() -> None:
         assert server.router.counters.timed_out == 2
 
 
+@over_each_transport
 async def test_bytes_that_drip_do_not_keep_a_client_alive() -> None:
     async with serving() as (server, port):
         watcher = await Raw.connect(port, "watcher")
@@ -189,6 +214,7 @@ async def _drip(peer: Raw) -> None:
         await asyncio.sleep(0.05)
 
 
+@over_each_transport
 async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
     person = User("person", hash_password("secret"), "everything")
     async with serving(settings(users=(person,))) as (_, port):
@@ -203,6 +229,7 @@ async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
             assert await peer.read() == await peer.read() == Plain(packets.PINGRESP)
 
 
+@over_each_transport
 async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
     person = User("person", hash_password("secret"), "everything")
     async with serving(settings(users=(person,))) as (server, port):
@@ -239,6 +266,7 @@ def _unsent_bytes(peer: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
+@over_each_transport
 async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> None:
     limits = Limits(send_buffer=1024 * 1024)
     async with serving(settings(limits=limits)) as (server, port):
@@ -264,6 +292,7 @@ async def _flood(port: int) -> None:
         peer.close()
 
 
+@over_each_transport
 async def test_a_client_that_never_reads_its_acknowledgements_is_cut_off() -> None:
     limits = Limits(send_buffer=100_000)
     async with serving(settings(limits=limits)) as (server, port):
@@ -282,6 +311,7 @@ async def _ping_for_ever(peer: Raw) -> None:
             await peer.writer.drain()
 
 
+@over_each_transport
 async def test_too_many_connections_are_refused() -> None:
     async with serving(settings(limits=Limits(connections=2))) as (server, port):
         first, second = await Raw.connect(port, "a"), await Raw.connect(port, "b")
@@ -294,6 +324,7 @@ async def test_too_many_connections_are_refused() -> None:
         assert await second.pings()
 
 
+@over_each_transport
 async def test_garbage_from_many_hurts_nobody() -> None:
     async with serving() as (server, port):
         good = await Raw.connect(port, "good")
@@ -309,6 +340,7 @@ async def test_garbage_from_many_hurts_nobody() -> None:
         assert await good.pings()
 
 
+@over_each_transport
 async def test_others_are_served_within_turns_of_a_flood() -> None:
     """Counted in what the flood got through meanwhile, not in seconds."""
     async with serving() as (server, port):
@@ -323,6 +355,7 @@ async def test_others_are_served_within_turns_of_a_flood() -> None:
         await cancel(*floods)
 
 
+@over_each_transport
 async def test_every_connection_sends_at_once() -> None:
     async with serving() as (server, port):
         await Raw.connect(port, "a")
@@ -332,6 +365,7 @@ async def test_every_connection_sends_at_once() -> None:
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_SIZE
 
 
+@over_each_transport
 async def test_stop_does_not_wait_for_anybody() -> None:
     async with serving() as (server, port):
         peers = [await Raw.connect(port, f"p{number}") for number in range(5)]
