@@ -81,8 +81,7 @@ def _load_pair(context: ssl.SSLContext, files: TlsFiles) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             _object(_KEY, files.key, f"does not belong to the certificate {files.certificate}")
         _require_certificates(_CERTIFICATE, files.certificate)
-        word = (error.reason or "").lower().replace("_", " ")
-        _object(_KEY, files.key, f"cannot be used with the certificate ({word or error})")
+        _object(_KEY, files.key, f"cannot be used with the certificate ({_words(error)})")
 
 
 def _load_authority(context: ssl.SSLContext, files: TlsFiles) -> None:
@@ -108,24 +107,23 @@ def _require_certificates(key: str, path: str) -> None:
         _object(key, path, "is damaged: OpenSSL cannot read a certificate in it")
 
 
-def _check_validity(server: ssl.SSLContext, files: TlsFiles) -> None:
-    """A handshake with ourselves, as a client that trusts just this certificate: it shows whether
-    clients would take it, without a library that reads certificates."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(cafile=files.certificate)
+def _check_validity(context: ssl.SSLContext, files: TlsFiles) -> None:
     try:
-        _shake_hands(server, client)
+        _shake_hands_with_ourselves(context, files)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code != NOT_YET_VALID:
             _object(_CERTIFICATE, files.certificate, f"is of no use: {error.verify_message}")
     except ssl.SSLError as error:
-        word = (error.reason or "").lower().replace("_", " ")
-        _object(_CERTIFICATE, files.certificate, f"is of no use: {word or error}")
+        _object(_CERTIFICATE, files.certificate, f"is of no use: {_words(error)}")
 
 
-def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+def _shake_hands_with_ourselves(server: ssl.SSLContext, files: TlsFiles) -> None:
+    """As a client that trusts just this certificate: shows whether clients would take it, without
+    a library that reads certificates."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(cafile=files.certificate)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
         client.wrap_bio(to_client, to_server),
@@ -135,6 +133,10 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
         for end in ends:
             with suppress(ssl.SSLWantReadError):
                 end.do_handshake()
+
+
+def _words(error: ssl.SSLError) -> str:
+    return error.reason.lower().replace("_", " ") if error.reason else str(error)
 
 
 class _EncryptedKeyError(Exception):

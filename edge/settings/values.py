@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from broker.settings import EngineName
+from broker.settings import ClientCertificates, EngineName, Transport
 
 DEFAULT_MQTT_PORT = 1883
 NO_NUMBER = "is not a number; write a number without quotes"
@@ -116,6 +116,12 @@ def _check_interface_address(text: str) -> str:
     return text
 
 
+def _check_origin(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
+        raise ValueError('is not an origin; write it like "https://panel.example.org"')
+    return text
+
+
 def _check_password_hash(text: str) -> str:
     if not text.startswith(PASSWORD_HASH_STARTS):
         raise ValueError(
@@ -138,6 +144,8 @@ Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 InterfaceAddress = Annotated[str, AfterValidator(_check_interface_address)]
 PasswordHash = Annotated[str, AfterValidator(_check_password_hash)]
 Port = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
+PortOrNone = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0, le=65535)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
 Priority = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0, le=255)]
 WholeSeconds = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(refuse_truth), Field(gt=0, allow_inf_nan=False)]
@@ -227,11 +235,34 @@ class NetCheck(Table):
         return tuple((host, port or 0) for host, port in map(split_address, self.tcp))
 
 
+class BrokerTls(Table):
+    """The files of TLS, in PEM form; `ca` signs the certificates of clients."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+
+
 class Broker(Table):
     engine: EngineName = EngineName.EMBEDDED
     host: Text = "0.0.0.0"  # noqa: S104  a broker of the group is there for the network
     port: Port = DEFAULT_MQTT_PORT
-    websocket_port: Port | None = None
+    tls_port: PortOrNone = 0
+    websocket_port: PortOrNone = 0
+    websocket_tls_port: PortOrNone = 0
+    websocket_origins: tuple[Origin, ...] = ()
+    tls: BrokerTls | None = None
+
+    @property
+    def more_ports(self) -> tuple[tuple[Transport, int], ...]:
+        """What it offers beside `port`, which the nodes themselves use."""
+        every = (
+            (Transport.TLS, self.tls_port),
+            (Transport.WEBSOCKET, self.websocket_port),
+            (Transport.WEBSOCKET_TLS, self.websocket_tls_port),
+        )
+        return tuple((transport, port) for transport, port in every if port)
 
 
 class User(Table):

@@ -73,7 +73,9 @@ class WebsocketStreams(asyncio.StreamReaderProtocol):
     def send(self, data: bytes) -> None:
         if self.websocket.state is State.OPEN:
             self.websocket.send_binary(data)
-        self._send()
+            self._send()
+        else:
+            self._raw.close()
 
 
 class WebsocketWriter(asyncio.StreamWriter):

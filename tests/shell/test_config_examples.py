@@ -56,6 +56,7 @@ def test_the_reference_shows_the_defaults() -> None:
     given_duty = {key: data["duty"][key] for key in ("grace",)}
     assert given_duty == {"grace": defaults["duty"]["grace"]}
     for table in ("timing", "broker", "recording"):
-        assert data[table] | {"websocket_port": None} == defaults[table] | {"websocket_port": None}
+        assert data[table] | {"tls": None} == defaults[table] | {"tls": None}
+    assert data["broker"]["tls"]["client_certificates"] == "off"
     for key in ("profile", "preempt", "preempt_delay", "trust_will", "wait_for_all"):
         assert data[key] == defaults[key], key
