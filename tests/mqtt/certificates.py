@@ -34,6 +34,11 @@ class Authority:
         )
         return self._write(issued, "expired", ClientCertificates.OFF)
 
+    def future_files(self) -> TlsFiles:
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        issued = self._authority.issue_cert(*NAMES, not_before=tomorrow)
+        return self._write(issued, "future", ClientCertificates.OFF)
+
     def client_context(self, user: str | None = None) -> ssl.SSLContext:
         """For a client that trusts this authority; `user` has a certificate."""
         context = ssl.create_default_context(cafile=str(self.file))
