@@ -31,6 +31,7 @@ def broker_settings(
     ]
     people = [User(each.name, each.password_hash, each.role) for each in settings.access.user]
     anonymous = settings.access.anonymous
+    tls = settings.broker.tls_in_use
     return BrokerSettings(
         listeners=_listeners(settings, name),
         roles=(
@@ -42,7 +43,7 @@ def broker_settings(
         anonymous=None if anonymous == "none" else str(anonymous),
         seed=seed,
         urgent=(topics.lease,),
-        tls=tls_files(settings.broker.tls) if settings.broker.tls else None,
+        tls=tls_files(tls) if tls else None,
         websocket_origins=settings.broker.websocket_origins,
     )
 

@@ -264,6 +264,11 @@ class Broker(Table):
         )
         return tuple((transport, port) for transport, port in every if port)
 
+    @property
+    def tls_in_use(self) -> BrokerTls | None:
+        """The files of TLS if one of the ports needs them."""
+        return self.tls if any(each.has_tls for each, _ in self.more_ports) else None
+
 
 class User(Table):
     name: Text

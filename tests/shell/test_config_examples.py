@@ -40,6 +40,11 @@ def test_the_reference_shows_every_key(table: str) -> None:
     assert sorted(data[table]) == table_keys(Settings, (table,))
 
 
+def test_the_reference_shows_every_key_of_tls() -> None:
+    tls = tomllib.loads((CONFIG / "reference.toml").read_text())["broker"]["tls"]
+    assert sorted(tls) == table_keys(Settings, ("broker", "tls"))
+
+
 def test_the_reference_shows_every_key_of_the_duty() -> None:
     duty = tomllib.loads((CONFIG / "reference.toml").read_text())["duty"]
     for table, entries in (("process", duty["process"]), ("hook", duty["hook"])):
