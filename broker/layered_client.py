@@ -48,6 +48,9 @@ class LayeredClient(Client):
             return
         self.connection.receive(self._decode(data))
         self._take_turn()
+        if self._transport.get_write_buffer_size():
+            # The layers' own answers are bounded, too: those of a client that only pings.
+            self.flush()
 
     def _decode(self, data: bytes) -> bytes:
         was_open = self._tls is None or self._tls.is_open

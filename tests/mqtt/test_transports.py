@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from broker.packets import MQTT_5, Connack, Connect, Publish
 from broker.settings import BrokerSettings, ClientCertificates, Limits, Transport, User
 from broker.tls import Tls
 from tests.mqtt.certificates import Authority
-from tests.mqtt.test_server import WILL, Raw, over, serving, until
+from tests.mqtt.test_server import DEADLINE, WILL, Raw, over, serving, until
 from tests.mqtt.test_tls import damage
 from tests.mqtt.test_websocket import frame, request
 from tests.mqtt.tools import EVERYTHING, role, settings
@@ -191,6 +192,25 @@ async def test_pings_are_answered_and_packets_may_come_in_any_frames() -> None:
         )
         assert await peer.read() == Publish("a", b"1")
         assert await peer.read() == Publish("a", b"2")
+
+
+@over([Transport.WEBSOCKET])
+async def test_a_client_that_pings_and_never_reads_is_cut_off() -> None:
+    async with serving(settings(limits=Limits(send_buffer=20_000))) as (server, port):
+        server.read_buffer = memoryview(bytearray(512))  # so that each answer is about its piece
+        peer = await Raw.connect(port, "peer")
+        (client,) = server.clients
+        answers = client._transport.get_extra_info("socket")
+        answers.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        protocol = peer.writer.transport.get_protocol()
+        async with asyncio.timeout(DEADLINE):
+            while server.clients:
+                protocol._raw.write(frame(9, bytes(125)) * 40)  # type: ignore[attr-defined]
+                with suppress(ConnectionError):
+                    await peer.writer.drain()
+                await asyncio.sleep(0)
+        assert server.router.counters.cut_off == 1
 
 
 @over(WITH_TLS)
