@@ -124,8 +124,8 @@ def _listener(listener: Listener, directory: Path, settings: BrokerSettings) -> 
 
 
 def _tls(files: TlsFiles, directory: Path) -> list[str]:
-    """1.2 is the lowest version that it speaks if nothing is said."""
     lines = [
+        "tls_version tlsv1.2",  # the lowest; if nothing is said, that is OpenSSL's matter
         f"certfile {directory / CERTIFICATE_FILE}",
         f"keyfile {directory / KEY_FILE}",
     ]

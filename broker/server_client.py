@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 READ_SIZE: Final = 16 * 1024
 # What is read from a socket that is closing already; see `_read_rest`.
 REST_SIZE: Final = 1024 * 1024
-# Seconds that an MQTT 5 client has to read why it was closed.
+# Seconds that a client has to read why it was closed, where there are words for that.
 LINGER: Final = 1.0
 
 

@@ -11,7 +11,7 @@ from edge.settings import Settings
 
 
 def tls_findings(settings: Settings) -> Iterable[Finding]:
-    tls = settings.broker.tls
+    tls = settings.broker.tls_in_use
     if tls is None:
         return
     try:

@@ -109,6 +109,7 @@ def test_tls_and_websocket_are_lines_of_their_listener() -> None:
     assert websocket.splitlines()[-1] == "protocol websockets"
     assert {
         "protocol websockets",
+        "tls_version tlsv1.2",
         "certfile /run/x/certificate.pem",
         "keyfile /run/x/key.pem",
         "cafile /run/x/authority.pem",
