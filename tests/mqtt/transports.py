@@ -81,10 +81,18 @@ class WebsocketStreams(asyncio.StreamReaderProtocol):
 class WebsocketWriter(asyncio.StreamWriter):
     """One frame for each write."""
 
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        websocket: WebsocketStreams,
+        reader: asyncio.StreamReader,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(transport, websocket, reader, loop)
+        self.websocket = websocket
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        protocol = self.transport.get_protocol()
-        assert isinstance(protocol, WebsocketStreams)
-        protocol.send(bytes(data))
+        self.websocket.send(bytes(data))
 
     def writelines(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(bytes(each) for each in data))
