@@ -12,9 +12,17 @@ import sys
 from amqtt.broker import Broker
 from amqtt.errors import BrokerError
 
+from broker.certificates import make_context
 from broker.engine import EngineError
 from broker.ports import require_free_ports
-from broker.settings import BrokerSettings, Listener, from_json, to_json
+from broker.settings import (
+    BrokerSettings,
+    ClientCertificates,
+    Listener,
+    TlsFiles,
+    from_json,
+    to_json,
+)
 
 # amqtt does not count the sessions of clients that are away; it can only forget them by age.
 SESSION_EXPIRY = 24 * 3600
@@ -52,16 +60,37 @@ async def _serve(settings: BrokerSettings) -> None:
 def _configuration(settings: BrokerSettings) -> dict[str, object]:
     # amqtt insists on a listener of the name `default`.
     names = ("default", *(f"listener-{index}" for index in range(1, len(settings.listeners))))
-    limit = settings.limits.connections
     return {
         "listeners": {
-            name: {"type": "tcp", "bind": _bind(listener), "max_connections": limit}
+            name: _listener(listener, settings)
             for name, listener in zip(names, settings.listeners, strict=True)
         },
         "session_expiry_interval": SESSION_EXPIRY,
         # Listing plugins keeps amqtt from loading its own, which let everybody in.
         "plugins": {"broker.amqtt_plugin.AccessPlugin": {"settings_json": to_json(settings)}},
     }
+
+
+def _listener(listener: Listener, settings: BrokerSettings) -> dict[str, object]:
+    if listener.transport.has_websocket:
+        raise EngineError(
+            "amqtt hangs for ever on an empty websocket frame; "
+            "remove broker.websocket_port and websocket_tls_port, or set broker.engine to embedded"
+        )
+    limit = settings.limits.connections
+    plain = {"type": "tcp", "bind": _bind(listener), "max_connections": limit}
+    return {**plain, **_tls(settings.tls)} if listener.transport.has_tls else plain
+
+
+def _tls(files: TlsFiles | None) -> dict[str, object]:
+    assert files, "a listener with TLS needs BrokerSettings.tls"
+    if files.client_certificates is not ClientCertificates.OFF:
+        raise EngineError(
+            "amqtt does not tell users by their certificates; "
+            "set broker.tls.client_certificates to off or broker.engine to embedded"
+        )
+    make_context(files)  # its words are clearer than amqtt's
+    return {"ssl": True, "certfile": files.certificate, "keyfile": files.key}
 
 
 def _bind(listener: Listener) -> str:

@@ -44,7 +44,7 @@ class Connection:
     __slots__ = (
         "_access", "_connect", "_handle", "_heard_at", "_held_until", "_incoming", "_is_dirty",
         "_largest", "_patience", "_role", "_router", "_session", "_throttle", "_version", "_wake",
-        "_will", "_work", "address", "challenge", "name", "out", "state", "was_told",
+        "_will", "_work", "address", "certified", "challenge", "name", "out", "state", "was_told",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Connection:
     ) -> None:
         self.out: list[bytes] = []
         self.state = State.WAITING
+        self.certified: str | None = None  # the name in the client's certificate, from the shell
         self.challenge: Challenge | None = None
         self.name = peer
         self.address = peer.rpartition(":")[0]
@@ -270,7 +271,7 @@ class Connection:
         if connect.will:
             self._router.require_small(connect.will)
         answer = greeting.objection(connect) or self._access.identify(
-            connect.username, connect.password
+            connect.username, connect.password, self.certified
         )
         match answer:
             case Refusal():

@@ -60,6 +60,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     server = Server(settings, log.write, version)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     try:
         await server.start()
         gc.freeze()

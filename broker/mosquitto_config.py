@@ -12,11 +12,25 @@ import secrets
 from pathlib import Path
 
 from broker.engine import EngineError
-from broker.settings import Action, BrokerSettings, Limits, Role, User
+from broker.settings import (
+    Action,
+    BrokerSettings,
+    ClientCertificates,
+    Limits,
+    Listener,
+    Role,
+    TlsFiles,
+    User,
+)
 
 ANONYMOUS_GROUP = "anonymous"
 TOKEN_ITERATIONS = 101  # what mosquitto_passwd uses; a random token needs no slow hash
 SALT_SIZE = 12  # the plugin takes no other
+
+# Copies of the files of TLS, because mosquitto runs as a user that may not read the originals.
+CERTIFICATE_FILE = "certificate.pem"
+KEY_FILE = "key.pem"
+AUTHORITY_FILE = "authority.pem"
 
 # A subscription is checked as a filter against the filter of the rule: it must be covered as a
 # whole. Each delivery is checked once more.
@@ -26,16 +40,27 @@ _KINDS = {
 }
 
 
+def require_translatable(settings: BrokerSettings) -> None:
+    """EngineError for what mosquitto has no words for."""
+    optional = ClientCertificates.OPTIONAL
+    if settings.tls and settings.tls.client_certificates is optional:
+        raise EngineError(
+            "mosquitto takes certificates of clients from all of them or from none; "
+            "set broker.tls.client_certificates to required or off"
+        )
+    if settings.websocket_origins:
+        raise EngineError(
+            "mosquitto does not look at the origin of a websocket; "
+            "remove broker.websocket_origins or set broker.engine to embedded"
+        )
+
+
 def public_configuration(settings: BrokerSettings, directory: Path, plugin: Path) -> str:
     """The configuration of the broker that clients meet; seeds are read from `directory`."""
     lines = [
         *_common(directory),
         "set_tcp_nodelay true",  # otherwise the first messages wait 40 ms for an acknowledgement
-        *(
-            line
-            for each in settings.listeners
-            for line in _listener(each.host, each.port, settings)
-        ),
+        *(line for each in settings.listeners for line in _listener(each, directory, settings)),
         f"allow_anonymous {_flag(settings.anonymous is not None)}",
         f"plugin {plugin}",
         f"plugin_opt_config_file {directory / 'access.json'}",
@@ -84,8 +109,32 @@ def _common(directory: Path) -> list[str]:
     ]
 
 
-def _listener(host: str, port: int, settings: BrokerSettings) -> list[str]:
-    return [f"listener {port} {host}", f"max_connections {settings.limits.connections}"]
+def _listener(listener: Listener, directory: Path, settings: BrokerSettings) -> list[str]:
+    lines = [
+        f"listener {listener.port} {listener.host}",
+        f"max_connections {settings.limits.connections}",
+    ]
+    if listener.transport.has_websocket:
+        lines.append("protocol websockets")
+    if listener.transport.has_tls:
+        assert settings.tls, "a listener with TLS needs BrokerSettings.tls"
+        lines += _tls(settings.tls, directory)
+    return lines
+
+
+def _tls(files: TlsFiles, directory: Path) -> list[str]:
+    lines = [
+        "tls_version tlsv1.2",  # the lowest; if nothing is said, that is OpenSSL's matter
+        f"certfile {directory / CERTIFICATE_FILE}",
+        f"keyfile {directory / KEY_FILE}",
+    ]
+    if files.client_certificates is ClientCertificates.REQUIRED:
+        lines += [
+            f"cafile {directory / AUTHORITY_FILE}",
+            "require_certificate true",
+            "use_identity_as_username true",
+        ]
+    return lines
 
 
 def _limits(limits: Limits) -> list[str]:

@@ -10,12 +10,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from broker.certificates import make_context
 from broker.child import Child, bound_to_parent
 from broker.client import Client, Login
 from broker.engine import EngineError
-from broker.mosquitto_config import access_list, public_configuration, seeding_configuration
+from broker.mosquitto_config import (
+    AUTHORITY_FILE,
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    access_list,
+    public_configuration,
+    require_translatable,
+    seeding_configuration,
+)
 from broker.ports import require_free_ports
-from broker.settings import BrokerSettings
+from broker.settings import BrokerSettings, TlsFiles
 
 ACCOUNT = "mosquitto"  # made by the Debian package; mosquitto must not run as root
 PLUGIN = "mosquitto_dynamic_security.so"
@@ -39,12 +48,16 @@ class MosquittoEngine:
     async def start(self) -> None:
         """Return when clients can connect, with every seed in place."""
         binary, plugin = find_binary(), find_plugin()
+        require_translatable(self._settings)
         require_free_ports(self._settings.listeners)
         with tempfile.TemporaryDirectory(prefix="edge-mosquitto-") as name:
             directory = Path(name)
             if self._settings.seed:
                 await self._lay_down_seeds(binary, directory)
             _write(directory / "access.json", self._access)
+            if self._settings.tls:
+                make_context(self._settings.tls)  # its words are clearer than mosquitto's
+                _copy_tls_files(self._settings.tls, directory)
             public = public_configuration(self._settings, directory, plugin)
             await _launch(self._child, binary, directory, public)
         # By now mosquitto has read everything; password hashes need not lie around any longer.
@@ -122,6 +135,16 @@ def _hand_over(directory: Path, account: pwd.struct_passwd) -> None:
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
+
+
+def _copy_tls_files(files: TlsFiles, directory: Path) -> None:
+    for path, name in (
+        (files.certificate, CERTIFICATE_FILE),
+        (files.key, KEY_FILE),
+        (files.authority, AUTHORITY_FILE),
+    ):
+        if path:
+            _write(directory / name, Path(path).read_text(encoding="utf-8"))
 
 
 async def _publish_seeds(path: Path, seed: tuple[tuple[str, str], ...]) -> None:

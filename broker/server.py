@@ -6,9 +6,9 @@ meanwhile; what is to be written to it goes out in one piece per turn of the loo
 
 import asyncio
 import math
-import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,28 +16,28 @@ from functools import partial
 from typing import Any, Final
 
 from broker.access import Access, Challenge
-from broker.connection import Connection, State
+from broker.certificates import Certificates
 from broker.engine import EngineError
 from broker.entrance import STRANGERS
+from broker.layered_client import LayeredClient
+from broker.layers import Layer
 from broker.ports import describe
 from broker.router import Router
-from broker.settings import BrokerSettings, Listener
+from broker.server_client import READ_SIZE, Client
+from broker.settings import BrokerSettings, Listener, Transport
 from broker.statistics import INTERVAL, Statistics
+from broker.tls import Tls
 
-# One read takes at most this much; the buffer is shared, because a read is handled at once.
-READ_SIZE: Final = 16 * 1024
-# What is read from a socket that is closing already; see `_read_rest`.
-REST_SIZE: Final = 1024 * 1024
 # Connections accepted in one turn of the loop, and those that may wait for it. A flood of them is
 # not served more slowly by few, but the others are served sooner.
 ACCEPTS_PER_TURN: Final = 4
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
+# Seconds between two looks at the files of TLS.
+LOOK_INTERVAL: Final = 5.0
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
 UNSENT_SIZE: Final = 128 * 1024
-# Seconds that an MQTT 5 client has to read why it was closed.
-LINGER: Final = 1.0
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 
@@ -61,14 +61,20 @@ class Server:
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._certificates: Certificates | None = None
+        self._handshakes: deque[Callable[[], None]] = deque()
         self.router.agenda.now = self.loop.time()
         self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
         """Listen everywhere or nowhere: EngineError if one address cannot be had."""
-        sockets = _bind_all(self._settings.listeners)
-        for each in sockets:
-            factory = partial(Client, self)
+        listeners = self._settings.listeners
+        if self._settings.tls and any(each.transport.has_tls for each in listeners):
+            self._certificates = Certificates(self._settings.tls, self.router.report)
+            self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
+        for transport, each in _bind_all(listeners):
+            factory = self._factory(transport)
             listener = await self.loop.create_server(factory, sock=each, backlog=ACCEPTS_PER_TURN)
             self._listeners.append(listener)
             each.listen(BACKLOG)  # asyncio's number says both; only the kernel's queue is to grow
@@ -76,7 +82,7 @@ class Server:
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
-        for timer in (self._timer, self._agenda_timer):
+        for timer in (self._timer, self._agenda_timer, self._look_timer):
             if timer:
                 timer.cancel()
         for listener in self._listeners:
@@ -89,7 +95,18 @@ class Server:
         """A flood of those that are refused must not cost sockets: most read the answer anyway."""
         return self.lingering < STRANGERS
 
-    def schedule(self, client: "Client") -> None:
+    def reload(self) -> None:
+        """Read certificate and key again, for the connections to come."""
+        if self._certificates:
+            self._certificates.reload()
+
+    def queue_handshake(self, step: Callable[[], None]) -> None:
+        """One of them in each turn of the loop."""
+        if not self._handshakes:
+            self.loop.call_soon(self._shake_hands)
+        self._handshakes.append(step)
+
+    def schedule(self, client: Client) -> None:
         """The client has output; all output goes out in the next turn of the loop."""
         if not self._ready:
             self.loop.call_soon(self._flush)
@@ -98,6 +115,32 @@ class Server:
     def check(self, challenge: Challenge) -> "asyncio.Future[bool]":
         """Have a password checked in a thread."""
         return self.loop.run_in_executor(self._checks, self.access.verify, challenge)
+
+    def _shake_hands(self) -> None:
+        step = self._handshakes.popleft()
+        if self._handshakes:
+            self.loop.call_soon(self._shake_hands)
+        step()
+
+    def _factory(self, transport: Transport) -> Callable[[], Client]:
+        if transport is Transport.TCP:
+            return partial(Client, self)
+        return lambda: LayeredClient(self, tuple(self._layers(transport)))
+
+    def _layers(self, transport: Transport) -> Iterator[Layer]:
+        if transport.has_tls:
+            assert self._certificates, "a listener with TLS needs BrokerSettings.tls"
+            yield Tls(self._certificates.context)
+        if transport.has_websocket:
+            # Only here: h11 costs memory, which a broker without websocket does not need.
+            from broker.websocket import Websocket  # noqa: PLC0415
+
+            yield Websocket(self._settings.websocket_origins)
+
+    def _look(self) -> None:
+        assert self._certificates
+        self._certificates.look()
+        self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
@@ -129,179 +172,6 @@ class Server:
             return
 
 
-class Client(asyncio.BufferedProtocol):
-    """One socket and its Connection."""
-
-    __slots__ = (
-        "_check", "_has_more", "_is_held", "_linger_timer", "_loop", "_lost_reason", "_rest",
-        "_server", "_timer", "_transport", "connection",
-    )  # fmt: skip
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._loop = server.loop
-        self._is_held = False  # its socket is not read for now
-        self._has_more = False  # a turn is due
-        self._lost_reason: str | None = None
-        self._rest = b""
-        self._timer: asyncio.TimerHandle | None = None
-        self._linger_timer: asyncio.TimerHandle | None = None
-        self._check: asyncio.Future[bool] | None = None
-
-    # What asyncio calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        server = self._server
-        self._transport = transport
-        self.connection = Connection(
-            server.router,
-            server.access,
-            _peer_name(transport),
-            self._loop.time(),
-            partial(server.schedule, self),
-        )
-        server.clients.add(self)
-        self._arm_timer()
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._server.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._linger_timer:
-            return
-        self.connection.receive(bytes(self._server.read_buffer[:nbytes]))
-        self._take_turn()
-
-    def pause_writing(self) -> None:
-        self.connection.pause()
-
-    def resume_writing(self) -> None:
-        self.connection.resume()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost_reason = f"lost: {exc.strerror}" if isinstance(exc, OSError) else "lost"
-        self.connection.release()
-        if exc is not None:
-            self._rest = _read_rest(self._transport)
-        if not self._has_more:
-            self._take_turn()
-
-    # Turns
-
-    def _take_turn(self) -> None:
-        """Handle some packets; the rest in later turns, so that others get theirs."""
-        connection = self.connection
-        self._has_more = connection.process(self._loop.time())
-        if self._has_more:
-            self._loop.call_soon(self._take_turn)
-        if self._lost_reason:
-            if not self._has_more:
-                self._finish()
-            return
-        if connection.challenge and not self._check:
-            self._check = self._server.check(connection.challenge)
-            self._check.add_done_callback(self._checked)
-        self._hold_reading()
-        if self._timer is None or connection.deadline_at < self._timer.when():
-            self._arm_timer()
-
-    def _hold_reading(self) -> None:
-        is_held = self._has_more or self.connection.is_held
-        if is_held is self._is_held or self._transport.is_closing():
-            return
-        self._is_held = is_held
-        if is_held:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-
-    def _checked(self, check: "asyncio.Future[bool]") -> None:
-        if not check.cancelled():
-            self.connection.verified(self._loop.time(), is_right=check.result())
-            self._take_turn()
-
-    def _finish(self) -> None:
-        """The socket is gone and what came through it is handled, but for the very last."""
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            self.connection.receive(rest)
-            self._take_turn()
-            return
-        self.connection.lost(self._lost_reason or "lost")
-        self._server.clients.discard(self)
-        if self._timer:
-            self._timer.cancel()
-        if self._linger_timer:
-            self._linger_timer.cancel()
-            self._server.lingering -= 1
-        if self._check:
-            self._check.cancel()
-
-    def flush(self) -> None:
-        """Write what has gathered, and close if that was the last."""
-        connection, transport = self.connection, self._transport
-        data = connection.take_output()
-        if transport.is_closing():
-            return
-        if data:
-            transport.write(data)
-        waiting = transport.get_write_buffer_size()
-        if connection.state is State.ENDED:
-            # Closing waits for what is written to leave; a peer that does not read gets no time.
-            if waiting:
-                transport.abort()
-            elif connection.was_told and self._server.may_linger() and transport.can_write_eof():
-                self._linger()
-            else:
-                transport.close()
-        elif waiting + connection.missed_bytes > self._server.router.limits.send_buffer:
-            connection.cut_off()
-            transport.abort()
-
-    def _linger(self) -> None:
-        """Let the client read why: closing while it still sends would reset the connection, and
-        what it has not read would be lost."""
-        if self._linger_timer:
-            return
-        try:
-            self._transport.write_eof()
-        except OSError:  # it has gone already
-            self._transport.abort()
-            return
-        if self._is_held:
-            self._is_held = False
-            self._transport.resume_reading()
-        self._linger_timer = self._loop.call_later(LINGER, self._transport.abort)
-        self._server.lingering += 1
-
-    def shut_down(self) -> None:
-        """Now: what the socket does not take at once is lost."""
-        if self.connection.shut_down():
-            self.flush()
-        self._transport.abort()
-
-    # Time
-
-    def _arm_timer(self) -> None:
-        """One timer per client; it is moved only when it would be too late."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
-        deadline_at = self.connection.deadline_at
-        if deadline_at < math.inf:
-            self._timer = self._loop.call_at(deadline_at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if not self._has_more:
-            self.connection.expire(self._loop.time())
-        if self.connection.state is not State.ENDED:
-            self._arm_timer()
-            if not self._has_more:  # it may have been held back until now
-                self._take_turn()
-
-
 def _tune(bound: socket.socket) -> None:
     """Settings that every accepted connection inherits."""
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -314,33 +184,14 @@ def _tune(bound: socket.socket) -> None:
                 bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _peer_name(transport: asyncio.Transport) -> str:
-    peer = transport.get_extra_info("peername")
-    return f"{peer[0]}:{peer[1]}" if peer else "unknown"
-
-
-def _read_rest(transport: asyncio.Transport) -> bytes:
-    """What the kernel still holds of a connection on which writing failed.
-
-    A client that sends, does not read the answers and leaves resets the connection; what it sent
-    before that counts all the same. asyncio closes the socket only after `connection_lost`.
-    """
-    descriptor = transport.get_extra_info("socket").fileno()
-    rest = bytearray()
-    with suppress(OSError):
-        while len(rest) < REST_SIZE and (data := os.read(descriptor, READ_SIZE)):
-            rest += data
-    return bytes(rest)
-
-
-def _bind_all(listeners: tuple[Listener, ...]) -> list[socket.socket]:
+def _bind_all(listeners: tuple[Listener, ...]) -> list[tuple[Transport, socket.socket]]:
     """Bound sockets, all or none."""
-    sockets: list[socket.socket] = []
+    sockets: list[tuple[Transport, socket.socket]] = []
     try:
         for listener in listeners:
-            sockets.extend(_bind(listener))
+            sockets.extend((listener.transport, each) for each in _bind(listener))
     except EngineError:
-        for each in sockets:
+        for _, each in sockets:
             each.close()
         raise
     return sockets

@@ -21,12 +21,50 @@ class Action(StrEnum):
     SUBSCRIBE = "subscribe"
 
 
+class Transport(StrEnum):
+    """What lies between TCP and MQTT on a listener."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    WEBSOCKET = "websocket"
+    WEBSOCKET_TLS = "websocket_tls"
+
+    @property
+    def has_tls(self) -> bool:
+        return self in {Transport.TLS, Transport.WEBSOCKET_TLS}
+
+    @property
+    def has_websocket(self) -> bool:
+        return self in {Transport.WEBSOCKET, Transport.WEBSOCKET_TLS}
+
+
+class ClientCertificates(StrEnum):
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A TCP address to listen on; port 0 is not allowed, clients must be able to know it."""
 
     host: str
     port: int
+    transport: Transport = Transport.TCP
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files: the broker's certificate (with those in between), its key, and the
+    authority (empty for none) that signs the certificates of clients.
+
+    The common name in a client's certificate is its user, who then needs no password.
+    """
+
+    certificate: str
+    key: str
+    authority: str = ""
+    client_certificates: ClientCertificates = ClientCertificates.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +139,8 @@ class BrokerSettings:
     `urgent` lists topic filters whose messages pass before others when both wait.
     `log_clients` is whether each client that comes and goes is a line in the log.
     `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
+    `tls` is for all listeners that have TLS. `websocket_origins` are the sites whose scripts may
+    connect, any if it is empty; what is no browser may always.
     """
 
     listeners: tuple[Listener, ...]
@@ -112,6 +152,8 @@ class BrokerSettings:
     urgent: tuple[str, ...] = ()
     response_information: str = ""
     log_clients: bool = True
+    tls: TlsFiles | None = None
+    websocket_origins: tuple[str, ...] = ()
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -122,7 +164,10 @@ def from_json(text: str) -> BrokerSettings:
     """The inverse of `to_json`. It reads only what our own parent process wrote."""
     raw = json.loads(text)
     return BrokerSettings(
-        listeners=tuple(Listener(**each) for each in raw["listeners"]),
+        listeners=tuple(
+            Listener(each["host"], each["port"], Transport(each["transport"]))
+            for each in raw["listeners"]
+        ),
         roles=tuple(_role(each) for each in raw["roles"]),
         users=tuple(User(**each) for each in raw["users"]),
         anonymous=raw["anonymous"],
@@ -131,7 +176,14 @@ def from_json(text: str) -> BrokerSettings:
         urgent=tuple(raw["urgent"]),
         response_information=raw["response_information"],
         log_clients=raw["log_clients"],
+        tls=_tls_files(raw["tls"]) if raw["tls"] else None,
+        websocket_origins=tuple(raw["websocket_origins"]),
     )
+
+
+def _tls_files(raw: dict[str, str]) -> TlsFiles:
+    kind = ClientCertificates(raw["client_certificates"])
+    return TlsFiles(raw["certificate"], raw["key"], raw["authority"], kind)
 
 
 def _role(raw: dict[str, object]) -> Role:

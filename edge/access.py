@@ -6,8 +6,9 @@ application and are free for everybody who may connect.
 
 from hashlib import sha256
 
-from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
+from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, TlsFiles, User
 from edge.settings import Settings
+from edge.settings.values import BrokerTls
 from edge.wire import Topics, broker_token
 
 MEMBER_ROLE = "member"
@@ -30,10 +31,9 @@ def broker_settings(
     ]
     people = [User(each.name, each.password_hash, each.role) for each in settings.access.user]
     anonymous = settings.access.anonymous
+    tls = settings.broker.tls_in_use
     return BrokerSettings(
-        listeners=tuple(
-            Listener(settings.broker.host, port) for port in settings.listen_ports(name)
-        ),
+        listeners=_listeners(settings, name),
         roles=(
             Role(MEMBER_ROLE, _everything(), unlimited=True),
             Role("read", _readers(topics)),
@@ -45,7 +45,21 @@ def broker_settings(
         limits=Limits(**settings.broker.limits.model_dump()),
         urgent=(topics.lease,),
         log_clients=settings.broker.log_clients,
+        tls=tls_files(tls) if tls else None,
+        websocket_origins=settings.broker.websocket_origins,
     )
+
+
+def _listeners(settings: Settings, name: str) -> tuple[Listener, ...]:
+    broker = settings.broker
+    plain = (Listener(broker.host, port) for port in settings.listen_ports(name))
+    more = (Listener(broker.host, port, transport) for transport, port in broker.more_ports)
+    return (*plain, *more)
+
+
+def tls_files(tls: BrokerTls) -> TlsFiles:
+    authority = str(tls.ca) if tls.ca else ""
+    return TlsFiles(str(tls.certificate), str(tls.key), authority, tls.client_certificates)
 
 
 def _everything() -> tuple[Rule, ...]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
+from broker.certificates import make_context
 from broker.engine import Engine, EngineError, supervise
 from broker.engines import create_engine
 from broker.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
 from broker.systemd import Notifier
-from edge.access import broker_settings
+from edge.access import broker_settings, tls_files
 from edge.adapters.history import History
 from edge.adapters.links import MqttLink
 from edge.adapters.netcheck import NetworkCheck
@@ -36,7 +37,7 @@ from edge.core.model import Kind, Link, Record, RecordId, Saved
 from edge.core.state import State
 from edge.core.step import start
 from edge.duty.ports import GuardError
-from edge.errors import OperatorError
+from edge.errors import OperatorError, SettingsError
 from edge.recorder import Recorder
 from edge.settings import Settings
 from edge.settings.file import read_secret
@@ -73,6 +74,17 @@ def run(settings: Settings, node: str) -> int:
         # Not `except*`: what is raised inside one is wrapped in a group again.
         raise _explained(group) from None
     return 0
+
+
+def _require_certificate(settings: Settings) -> None:
+    """A file of TLS that is of no use is a mistake in the settings, not a broker that failed."""
+    tls = settings.broker.tls_in_use
+    if tls is None:
+        return
+    try:
+        make_context(tls_files(tls))
+    except EngineError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _explained(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -119,6 +131,7 @@ class _Node:
         self._settings = settings
         self._name = node
         self._secret = read_secret(settings)
+        _require_certificate(settings)
         self._topics = Topics(settings.group)
         self._key = mac_key(self._secret, settings.group)
         self._path = settings.state_path(node)

@@ -14,6 +14,7 @@ from edge.adapters.operator import GroupClient, login_endpoint, login_with_secre
 from edge.commands.check_duty import duty_findings
 from edge.commands.check_machine import Finding, Level, machine_findings, port_is_taken
 from edge.commands.check_policy import policy_findings
+from edge.commands.check_tls import tls_findings
 from edge.errors import OperatorError
 from edge.settings import Settings
 from edge.wire import Topics
@@ -47,10 +48,12 @@ def _show(console: Console, finding: Finding) -> None:
 
 async def _findings(settings: Settings, name: str) -> AsyncIterator[Finding]:
     own = (*_file_findings(settings, name), *machine_findings(settings, name))
-    for finding in (*own, *duty_findings(settings)):
+    for finding in (*own, *tls_findings(settings), *duty_findings(settings)):
         yield finding
     for port in settings.listen_ports(name):
-        yield await _port(settings, name, port)
+        yield await _port(settings, name, port, port)
+    for _, port in settings.broker.more_ports:
+        yield await _port(settings, name, port, settings.listen_ports(name)[0])
     for finding in await _reachable(settings, name):
         yield finding
     for witness in settings.witnesses:
@@ -75,12 +78,13 @@ def _file_findings(settings: Settings, name: str) -> Iterable[Finding]:
         yield Finding(Level.WARNING, sentence, 'if that matters, write engine = "embedded"')
 
 
-async def _port(settings: Settings, name: str, port: int) -> Finding:
+async def _port(settings: Settings, name: str, port: int, plain_port: int) -> Finding:
+    """A running broker is asked on its plain port."""
     host = settings.broker.host
     taken = port_is_taken(host, port)
     if taken is None:
         return Finding(Level.OK, f"port {port} is free")
-    if await _is_our_own(settings, name, port):
+    if await _is_our_own(settings, name, plain_port):
         return Finding(Level.OK, f"port {port} is in use by {name}, which is running")
     return Finding(
         Level.PROBLEM,

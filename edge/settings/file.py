@@ -84,14 +84,21 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _anchor_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A relative path in the file starts at the file's folder, wherever the command is run."""
-    anchored = dict(data)
-    if isinstance(data.get("state_dir"), str):
-        anchored["state_dir"] = folder / Path(data["state_dir"]).expanduser()
-    access = data.get("access")
-    if isinstance(access, dict) and isinstance(access.get("secret_file"), str):
-        secret_file = folder / Path(access["secret_file"]).expanduser()
-        anchored["access"] = {**access, "secret_file": secret_file}
-    return anchored
+    _anchor(data, (), ("state_dir",), folder)
+    _anchor(data, ("access",), ("secret_file",), folder)
+    _anchor(data, ("broker", "tls"), ("certificate", "key", "ca"), folder)
+    return data
+
+
+def _anchor(
+    data: dict[str, Any], place: tuple[str, ...], keys: tuple[str, ...], folder: Path
+) -> None:
+    table: object = data
+    for step in place:
+        table = table.get(step) if isinstance(table, dict) else None
+    for key in keys:
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = folder / Path(table[key]).expanduser()
 
 
 def _add_credentials(data: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.settings import EngineName
+from edge.settings.broker_laws import BROKER_LAWS
 from edge.settings.duty_laws import DUTY_LAWS
 from edge.settings.refusals import LawBrokenError, Refusal
 from edge.settings.values import Policy, split_address
@@ -231,5 +232,6 @@ LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _references_are_outside_the_group,
     _user_names_are_free,
     _mosquitto_knows_the_hashes,
+    *BROKER_LAWS,
     *DUTY_LAWS,
 )

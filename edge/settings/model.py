@@ -223,5 +223,3 @@ def _endpoint(text: str, default_port: int) -> tuple[str, int]:
 def _not_yet(settings: Settings) -> Iterable[str]:
     if settings.database is not None:
         yield "[database]: this version does not copy a database yet; keep your own copy"
-    if settings.broker.websocket_port is not None:
-        yield "broker.websocket_port: this version has no websocket listener yet; use broker.port"

@@ -56,11 +56,15 @@ def known_variables(root: type[BaseModel], witnesses: Iterable[str]) -> frozense
 
 
 def _variables(root: type[BaseModel]) -> Iterable[str]:
+    return (environment_key(key) for key in _keys(root))
+
+
+def _keys(root: type[BaseModel]) -> Iterable[tuple[str, ...]]:
     for key, field in root.model_fields.items():
-        yield environment_key((key,))
+        yield (key,)
         table = _table_in(field.annotation)
         if table is not None and not _is_list(field.annotation):
-            yield from (environment_key((key, inner)) for inner in table.model_fields)
+            yield from ((key, *inner) for inner in _keys(table))
 
 
 def _is_list(annotation: object) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from broker.settings import EngineName, Limits
+from broker.settings import ClientCertificates, EngineName, Limits, Transport
 
 DEFAULT_MQTT_PORT = 1883
 NO_NUMBER = "is not a number; write a number without quotes"
@@ -119,6 +119,12 @@ def _check_interface_address(text: str) -> str:
     return text
 
 
+def _check_origin(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
+        raise ValueError('is not an origin; write it like "https://panel.example.org"')
+    return text
+
+
 def _check_password_hash(text: str) -> str:
     if not text.startswith(PASSWORD_HASH_STARTS):
         raise ValueError(
@@ -141,6 +147,8 @@ Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 InterfaceAddress = Annotated[str, AfterValidator(_check_interface_address)]
 PasswordHash = Annotated[str, AfterValidator(_check_password_hash)]
 Port = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
+PortOrNone = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0, le=65535)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
 Priority = Annotated[int, BeforeValidator(refuse_truth), Field(ge=0, le=255)]
 WholeSeconds = Annotated[int, BeforeValidator(refuse_truth), Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(refuse_truth), Field(gt=0, allow_inf_nan=False)]
@@ -253,13 +261,41 @@ class BrokerLimits(Table):
     queue_messages: Annotated[Count, Field(ge=1)] = _LIMITS.queue_messages
 
 
+class BrokerTls(Table):
+    """The files of TLS, in PEM form; `ca` signs the certificates of clients."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+
+
 class Broker(Table):
     engine: EngineName = EngineName.EMBEDDED
     host: Text = "0.0.0.0"  # noqa: S104  a broker of the group is there for the network
     port: Port = DEFAULT_MQTT_PORT
-    websocket_port: Port | None = None
+    tls_port: PortOrNone = 0
+    websocket_port: PortOrNone = 0
+    websocket_tls_port: PortOrNone = 0
+    websocket_origins: tuple[Origin, ...] = ()
+    tls: BrokerTls | None = None
     log_clients: bool = True
     limits: BrokerLimits = BrokerLimits()
+
+    @property
+    def more_ports(self) -> tuple[tuple[Transport, int], ...]:
+        """What it offers beside `port`, which the nodes themselves use."""
+        every = (
+            (Transport.TLS, self.tls_port),
+            (Transport.WEBSOCKET, self.websocket_port),
+            (Transport.WEBSOCKET_TLS, self.websocket_tls_port),
+        )
+        return tuple((transport, port) for transport, port in every if port)
+
+    @property
+    def tls_in_use(self) -> BrokerTls | None:
+        """The files of TLS if one of the ports needs them."""
+        return self.tls if any(each.has_tls for each, _ in self.more_ports) else None
 
 
 class User(Table):

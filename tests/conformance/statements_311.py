@@ -150,7 +150,6 @@ STATEMENTS: Final = {
 }
 
 _CLIENT: Final = "a duty of clients; the broker bears what breaks it"
-_WEBSOCKET: Final = "about websocket, which is a part of its own"
 
 WITHOUT_TEST: Final = {
     "2.3.1-2": _CLIENT,
@@ -160,10 +159,6 @@ WITHOUT_TEST: Final = {
     "3.14.4-2": _CLIENT,
     "4.5.0-2": _CLIENT,
     "4.8.0-2": "the broker knows none: a fault of its own ends the process, which is started again",
-    "6.0.0-1": _WEBSOCKET,
-    "6.0.0-2": _WEBSOCKET,
-    "6.0.0-3": _WEBSOCKET,
-    "6.0.0-4": _WEBSOCKET,
     "7.0.0-1": "the broker connects to nobody",
     "7.0.0-2": "shown with the clients of others, in tests/engines/test_real_clients.py",
     "7.1.1-1": "TCP, as in every test of tests/engines",

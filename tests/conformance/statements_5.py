@@ -263,7 +263,6 @@ _CLIENT: Final = "a duty of clients; the broker bears what breaks it"
 _NO_LIMIT: Final = "the broker has this feature without a limit"
 _NO_USER_PROPERTY: Final = "the broker sends no user properties of its own"
 _NO_AUTH: Final = "the broker knows no authentication method, so it never sends AUTH"
-_WEBSOCKET: Final = "about websocket, which is a part of its own"
 
 WITHOUT_TEST: Final = {
     "3.1.2-20": _CLIENT,
@@ -299,8 +298,4 @@ WITHOUT_TEST: Final = {
     "4.12.0-5": _NO_AUTH,
     "4.12.1-1": _NO_AUTH,
     "4.12.1-2": _NO_AUTH,
-    "6.0.0-1": _WEBSOCKET,
-    "6.0.0-2": _WEBSOCKET,
-    "6.0.0-3": _WEBSOCKET,
-    "6.0.0-4": _WEBSOCKET,
 }

@@ -9,7 +9,18 @@ import pytest
 from broker.access import hash_password, hash_password_for_mosquitto, verify_password
 from broker.engine import EngineError
 from broker.mosquitto_config import access_list, public_configuration
-from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
+from broker.settings import (
+    Action,
+    BrokerSettings,
+    ClientCertificates,
+    Limits,
+    Listener,
+    Role,
+    Rule,
+    TlsFiles,
+    Transport,
+    User,
+)
 from tests.engines.tools import HOST, open_settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -78,3 +89,30 @@ def test_a_hash_that_mosquitto_cannot_check_names_user_and_cure(hash_kind: str) 
 
 def test_a_secret_is_not_in_the_representation() -> None:
     assert SECRET not in repr(User("white", "token:0", "node", secret=SECRET))
+
+
+def test_tls_and_websocket_are_lines_of_their_listener() -> None:
+    files = TlsFiles("/etc/a.pem", "/etc/a.key", "/etc/ca.pem", ClientCertificates.REQUIRED)
+    settings = replace(
+        open_settings(1883),
+        listeners=(
+            Listener(HOST, 1883),
+            Listener(HOST, 9001, Transport.WEBSOCKET),
+            Listener(HOST, 9002, Transport.WEBSOCKET_TLS),
+        ),
+        tls=files,
+    )
+    text = public_configuration(settings, Path("/run/x"), Path("/lib/y.so"))
+    _, plain, websocket, both = text.split("listener ")
+    assert "protocol" not in plain
+    assert "certfile" not in websocket
+    assert websocket.splitlines()[-1] == "protocol websockets"
+    assert {
+        "protocol websockets",
+        "tls_version tlsv1.2",
+        "certfile /run/x/certificate.pem",
+        "keyfile /run/x/key.pem",
+        "cafile /run/x/authority.pem",
+        "require_certificate true",
+        "use_identity_as_username true",
+    } <= set(both.splitlines())

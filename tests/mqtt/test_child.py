@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.settings import Listener, to_json
+from broker.settings import Listener, TlsFiles, Transport, to_json
+from tests.mqtt.certificates import Authority
 from tests.mqtt.test_server import free_port
 from tests.mqtt.tools import settings
 
@@ -19,7 +20,9 @@ DEADLINE = 30.0
 
 
 @contextmanager
-def child(port: int) -> Iterator[subprocess.Popen[str]]:
+def child(
+    port: int, transport: Transport = Transport.TCP, tls: TlsFiles | None = None
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "broker", "embedded", "1.2.3"],
         stdin=subprocess.PIPE,
@@ -29,7 +32,7 @@ def child(port: int) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         assert process.stdin
-        of = replace(settings(), listeners=(Listener("127.0.0.1", port),))
+        of = replace(settings(), listeners=(Listener("127.0.0.1", port, transport),), tls=tls)
         process.stdin.write(to_json(of) + "\n")
         process.stdin.flush()
         yield process
@@ -56,6 +59,37 @@ def test_it_ends_by_signal(number: signal.Signals) -> None:
         assert first_line(process) == "ready\n"
         process.send_signal(number)
         assert process.wait(DEADLINE) == 0
+
+
+def test_a_signal_has_the_certificate_read_again(authority: Authority) -> None:
+    files = authority.files("signalled")
+    with child(free_port(), Transport.TLS, files) as process:
+        assert first_line(process) == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr
+        assert process.stderr.readline() == (
+            f"the certificate was read again: {files.certificate}\n"
+        )
+        assert process.poll() is None
+
+
+def test_without_tls_the_signal_changes_nothing() -> None:
+    port = free_port()
+    with child(port) as process:
+        assert first_line(process) == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE).close()
+        assert process.poll() is None
+
+
+def test_a_certificate_of_no_use_is_an_error_line(authority: Authority) -> None:
+    files = authority.expired_files()
+    with child(free_port(), Transport.TLS, files) as process:
+        assert first_line(process) == (
+            f'error: broker.tls.certificate = "{files.certificate}": '
+            "is of no use: certificate has expired\n"
+        )
+        assert process.wait(DEADLINE) == 1
 
 
 def test_it_ends_with_its_parent_and_frees_the_port() -> None:
@@ -88,7 +122,8 @@ def test_a_port_in_use_is_an_error_line() -> None:
 def test_the_child_imports_nothing_heavy() -> None:
     code = (
         "import sys, broker.embedded_child\n"
-        "print(*sorted({'pydantic', 'paho', 'argon2', 'amqtt', 'orjson'} & set(sys.modules)))"
+        "heavy = {'pydantic', 'paho', 'argon2', 'amqtt', 'orjson', 'h11'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)

@@ -3,13 +3,14 @@
 import asyncio
 import fcntl
 import socket
+import ssl
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -28,9 +29,11 @@ from broker.packets import (
     Will,
 )
 from broker.server import UNSENT_SIZE, Server
-from broker.settings import BrokerSettings, Limits, Listener, User
+from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
 from tests.mqtt.tools import settings
+from tests.mqtt.transports import open_streams
 
+T = TypeVar("T")
 DEADLINE = 20.0
 WILL = Will("will", b"gone", 0, retain=False)
 
@@ -45,9 +48,8 @@ def free_port() -> int:
 @asynccontextmanager
 async def serving(of: BrokerSettings | None = None) -> AsyncIterator[tuple[Server, int]]:
     port = free_port()
-    server = Server(
-        replace(of or settings(), listeners=(Listener("127.0.0.1", port),)), lambda _: None
-    )
+    listener = Listener("127.0.0.1", port, Raw.transport)
+    server = Server(replace(of or settings(), listeners=(listener,), tls=Raw.tls), lambda _: None)
     await server.start()
     try:
         yield server, port
@@ -67,6 +69,9 @@ class Raw:
     """A client that sends exactly the bytes it is told to."""
 
     opened: ClassVar[list["Raw"]] = []
+    transport: ClassVar[Transport] = Transport.TCP
+    tls: ClassVar[TlsFiles | None] = None
+    context: ClassVar[ssl.SSLContext | None] = None
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -74,8 +79,8 @@ class Raw:
         self.version = MQTT_3_1_1
 
     @classmethod
-    async def open(cls, port: int) -> "Raw":
-        raw = cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, transport: Transport | None = None) -> "Raw":
+        raw = cls(*await open_streams(port, transport or cls.transport, cls.context))
         cls.opened.append(raw)
         return raw
 
@@ -136,6 +141,17 @@ class Raw:
         self.writer.transport.abort()
 
 
+def over(transports: Iterable[Transport]) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Run a test with `serving` and `Raw` on each of these."""
+    each = pytest.mark.parametrize("transport", list(transports), indirect=True, ids=str)
+
+    def decorate(test: Callable[..., T]) -> Callable[..., T]:
+        marked: Callable[..., T] = pytest.mark.usefixtures("transport")(each(test))
+        return marked
+
+    return decorate
+
+
 async def test_a_port_in_use_is_one_clear_line() -> None:
     async with serving() as (_, port):
         of = replace(settings(), listeners=(Listener("127.0.0.1", port),))
@@ -157,6 +173,7 @@ async def test_no_listener_stays_open_if_one_cannot_be_had() -> None:
             await Raw.open(free)
 
 
+@over(Transport)
 async def test_silence_before_the_connect_is_cut() -> None:
     async with serving(settings(limits=Limits(connect_timeout=0.2))) as (server, port):
         silent, dripping = await Raw.open(port), await Raw.open(port)
@@ -166,6 +183,7 @@ async def test_silence_before_the_connect_is_cut() -> None:
         assert server.router.counters.timed_out == 2
 
 
+@over(Transport)
 async def test_bytes_that_drip_do_not_keep_a_client_alive() -> None:
     async with serving() as (server, port):
         watcher = await Raw.connect(port, "watcher")
@@ -189,6 +207,7 @@ async def _drip(peer: Raw) -> None:
         await asyncio.sleep(0.05)
 
 
+@over(Transport)
 async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
     person = User("person", hash_password("secret"), "everything")
     async with serving(settings(users=(person,))) as (_, port):
@@ -203,6 +222,7 @@ async def test_a_password_check_holds_up_nobody_and_loses_nothing() -> None:
             assert await peer.read() == await peer.read() == Plain(packets.PINGRESP)
 
 
+@over(Transport)
 async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
     person = User("person", hash_password("secret"), "everything")
     async with serving(settings(users=(person,))) as (server, port):
@@ -215,30 +235,30 @@ async def test_a_client_that_goes_during_the_check_leaves_nothing() -> None:
         assert not server.router._sessions
 
 
+@over(Transport)
 async def test_what_was_sent_before_a_reset_is_routed() -> None:
     """The client never reads its acknowledgements and goes: the broker's writing fails first."""
     async with serving() as (server, port):
         server.read_buffer = memoryview(bytearray(4096))  # so that the kernel holds most of it
         watcher = await Raw.connect(port, "watcher")
         await watcher.subscribe("a")
-        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as peer:
-            peer.sendall(encode(Connect("a")))
-            await until(lambda: server.router.counters.accepted == 2)
-            # One loop runs both sides: the broker sees nothing of this before the reset.
-            payloads = [b"%d" % number + bytes(20) for number in range(900)]
-            for number, payload in enumerate(payloads, 1):
-                peer.sendall(encode(Publish("a", payload, 1, packet_id=number)))
-            while _unsent_bytes(peer):
-                pass
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer = await Raw.connect(port, "a")
+        # One loop runs both sides: the broker sees nothing of this before the reset.
+        payloads = [b"%d" % number + bytes(20) for number in range(900)]
+        for number, payload in enumerate(payloads, 1):
+            peer.send(encode(Publish("a", payload, 1, packet_id=number)))
+        while _unsent_bytes(peer.writer.get_extra_info("socket").fileno()):
+            pass
+        peer.reset()
         for payload in payloads:
             assert await watcher.read() == Publish("a", payload)
 
 
-def _unsent_bytes(peer: socket.socket) -> int:
-    return int.from_bytes(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+def _unsent_bytes(descriptor: int) -> int:
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
+@over(Transport)
 async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> None:
     limits = Limits(send_buffer=1024 * 1024)
     async with serving(settings(limits=limits)) as (server, port):
@@ -264,6 +284,7 @@ async def _flood(port: int) -> None:
         peer.close()
 
 
+@over(Transport)
 async def test_a_client_that_never_reads_its_acknowledgements_is_cut_off() -> None:
     limits = Limits(send_buffer=100_000)
     async with serving(settings(limits=limits)) as (server, port):
@@ -282,6 +303,7 @@ async def _ping_for_ever(peer: Raw) -> None:
             await peer.writer.drain()
 
 
+@over(Transport)
 async def test_garbage_from_many_hurts_nobody() -> None:
     async with serving() as (server, port):
         good = await Raw.connect(port, "good")
@@ -297,6 +319,7 @@ async def test_garbage_from_many_hurts_nobody() -> None:
         assert await good.pings()
 
 
+@over(Transport)
 async def test_others_are_served_within_turns_of_a_flood() -> None:
     """Counted in what the flood got through meanwhile, not in seconds."""
     async with serving() as (server, port):
@@ -311,6 +334,7 @@ async def test_others_are_served_within_turns_of_a_flood() -> None:
         await cancel(*floods)
 
 
+@over(Transport)
 async def test_every_connection_sends_at_once() -> None:
     async with serving() as (server, port):
         await Raw.connect(port, "a")
@@ -320,6 +344,7 @@ async def test_every_connection_sends_at_once() -> None:
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_SIZE
 
 
+@over(Transport)
 async def test_stop_does_not_wait_for_anybody() -> None:
     async with serving() as (server, port):
         peers = [await Raw.connect(port, f"p{number}") for number in range(5)]

@@ -56,7 +56,7 @@ async def test_those_that_say_nothing_shut_nobody_out() -> None:
 
 async def test_a_flood_of_the_refused_keeps_no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """They may read why, but only so many may take their time for it."""
-    monkeypatch.setattr("broker.server.LINGER", 1000.0)
+    monkeypatch.setattr("broker.server_client.LINGER", 1000.0)
     async with serving(settings(limits=Limits(connections=1))) as (server, port):
         client = await Raw.connect(port, "client")
         for number in range(3 * STRANGERS):

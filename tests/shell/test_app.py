@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from broker.codec import encode
+from broker.packets import Connect, Publish, Subscribe
+from broker.settings import TlsFiles, Transport
 from tests.engines.tools import free_port
+from tests.mqtt.certificates import Authority
+from tests.mqtt.transports import open_streams
 from tests.shell.raw_broker import raw_broker, until
-from tests.shell.running import ALONE, Client, Members, children_of, is_alive, members
+from tests.shell.running import ALONE, DEADLINE, Client, Members, children_of, is_alive, members
 
 UNTIL_LINES = ("Traceback", "Task exception", "never retrieved", "internal error")
 
@@ -117,6 +122,44 @@ async def test_a_port_in_use(tmp_path: Path) -> None:
             (tmp_path / "edge.toml").write_text(text)
             group.start("white")
             assert str(taken.port) in await refusal(group)
+
+
+def with_tls(folder: Path, files: TlsFiles) -> int:
+    """The file with a websocket port with TLS; which port."""
+    port = free_port()
+    file = folder / "edge.toml"
+    tls = f'[broker.tls]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n'
+    more = f"websocket_tls_port = {port}\n{tls}"
+    file.write_text(file.read_text().replace("[access]", f"{more}[access]"))
+    return port
+
+
+async def test_a_websocket_with_tls_is_the_same_broker(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with members(tmp_path, ALONE) as group:
+        port = with_tls(tmp_path, authority.files())
+        group.start("white")
+        async with client_of(group, "white") as client:
+            await until(lambda: client.last("hot") == b"white")
+        context = authority.client_context()
+        reader, writer = await open_streams(port, Transport.WEBSOCKET_TLS, context)
+        writer.write(encode(Connect("a")) + encode(Subscribe(1, (("edge/RPI/hot", 0),))))
+        expected = encode(Publish("edge/RPI/hot", b"white", retain=True))
+        async with asyncio.timeout(DEADLINE):
+            assert (await reader.readuntil(expected)).startswith(b"\x20\x02\x00\x00")
+        writer.close()
+
+
+async def test_a_certificate_of_no_use_is_a_mistake_in_the_file(tmp_path: Path) -> None:
+    with members(tmp_path, ALONE) as group:
+        files = Authority(tmp_path).expired_files()
+        with_tls(tmp_path, files)
+        group.start("white")
+        assert await group.end_of("white") == 2
+        assert group.log("white") == (
+            f'edge: broker.tls.certificate = "{files.certificate}": '
+            "is of no use: certificate has expired\n"
+        )
 
 
 async def test_a_state_dir_that_is_not_ours(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from edge.commands.check_machine import Finding, Level, machine_findings, port_is_taken
 from edge.commands.check_policy import policy_findings
+from edge.commands.check_tls import tls_findings
 from edge.settings import Settings
+from tests.mqtt.certificates import Authority
 from tests.shell.fake_group import STATE, edge, fake_group, write_secret
 from tests.shell.ports import free_port
 
@@ -75,6 +77,26 @@ def test_a_name_without_an_address(tmp_path: Path) -> None:
 def test_a_port_that_is_taken(listener: socket.socket) -> None:
     assert port_is_taken("127.0.0.1", listener.getsockname()[1]) == "it is in use"
     assert port_is_taken("127.0.0.1", free_port()) is None
+
+
+def test_the_files_of_tls(tmp_path: Path) -> None:
+    files = Authority(tmp_path).files()
+    tls = {"certificate": files.certificate, "key": files.key}
+    found = settings(tmp_path, broker={"host": "127.0.0.1", "tls_port": 8883, "tls": tls})
+    key = Path(files.key)
+    key.chmod(0o640)
+    assert [each.level for each in tls_findings(found)] == [Level.OK]
+    key.chmod(0o644)
+    (_, warning) = tls_findings(found)
+    assert (warning.level, warning.cure) == (Level.WARNING, f"chmod o= {key}")
+    key.write_text("")
+    (problem,) = tls_findings(found)
+    assert problem.level is Level.PROBLEM
+    assert problem.sentence.startswith(f'broker.tls.key = "{key}": ')
+
+
+def test_without_tls_there_is_nothing_to_look_at(tmp_path: Path) -> None:
+    assert list(tls_findings(settings(tmp_path))) == []
 
 
 @pytest.mark.parametrize(

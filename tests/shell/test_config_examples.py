@@ -40,6 +40,11 @@ def test_the_reference_shows_every_key(table: str) -> None:
     assert sorted(data[table]) == table_keys(Settings, (table,))
 
 
+def test_the_reference_shows_every_key_of_tls() -> None:
+    tls = tomllib.loads((CONFIG / "reference.toml").read_text())["broker"]["tls"]
+    assert sorted(tls) == table_keys(Settings, ("broker", "tls"))
+
+
 def test_the_reference_shows_every_key_of_the_duty() -> None:
     duty = tomllib.loads((CONFIG / "reference.toml").read_text())["duty"]
     for table, entries in (("process", duty["process"]), ("hook", duty["hook"])):
@@ -56,6 +61,7 @@ def test_the_reference_shows_the_defaults() -> None:
     given_duty = {key: data["duty"][key] for key in ("grace",)}
     assert given_duty == {"grace": defaults["duty"]["grace"]}
     for table in ("timing", "broker", "recording"):
-        assert data[table] | {"websocket_port": None} == defaults[table] | {"websocket_port": None}
+        assert data[table] | {"tls": None} == defaults[table] | {"tls": None}
+    assert data["broker"]["tls"]["client_certificates"] == "off"
     for key in ("profile", "preempt", "preempt_delay", "trust_will", "wait_for_all"):
         assert data[key] == defaults[key], key

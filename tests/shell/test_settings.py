@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.settings import Limits
+from broker.settings import Limits, Listener, TlsFiles, Transport
 from edge.access import MEMBER_ROLE, broker_settings
 from edge.errors import SettingsError
 from edge.settings.file import find_file, find_node, load_settings, read_secret
@@ -237,3 +237,26 @@ def test_the_limits_are_those_of_the_broker_where_the_file_says_nothing(
     settings = broker_settings(load_settings(write_file(BASE)), "white", b"x" * 16, ())
     assert settings.limits == Limits()
     assert settings.log_clients
+
+
+def test_more_ports_and_the_files_of_tls(
+    write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths start at the file; a node may switch a port off, or have its own key."""
+    more = (
+        "[broker]\ntls_port = 8883\nwebsocket_port = 9001\n"
+        '[broker.tls]\ncertificate = "broker.pem"\nkey = "broker.key"\nca = "/etc/ca.pem"\n'
+    )
+    plain_hash = load_settings(write_file(BASE)).config_hash()
+    path = write_file(BASE + more)
+    monkeypatch.setenv("EDGE_BROKER__WEBSOCKET_PORT", "0")
+    monkeypatch.setenv("EDGE_BROKER__TLS__KEY", "/run/own.key")
+    settings = load_settings(path)
+    assert broker_settings(settings, "white", b"s" * 32, ()).listeners == (
+        Listener("0.0.0.0", 1883),
+        Listener("0.0.0.0", 8883, Transport.TLS),
+    )
+    assert broker_settings(settings, "white", b"s" * 32, ()).tls == TlsFiles(
+        str(path.parent / "broker.pem"), "/run/own.key", "/etc/ca.pem"
+    )
+    assert settings.config_hash() == plain_hash

@@ -9,6 +9,7 @@ from edge.settings.file import load_settings, read_secret
 from tests.shell.conftest import BASE, PAIR, WriteFile
 
 ARGON = 'password_hash = "$argon2id$x"'
+TLS = '[broker.tls]\ncertificate = "a"\nkey = "b"\n'
 USER = f'[[access.user]]\nname = "operator"\n{ARGON}\nrole = "operate"\n'
 
 
@@ -74,6 +75,18 @@ TABLES = [
     ("[broker.limits]\npacket_size = 9999\n", "broker.limits.packet_size = 9999: "),
     ("[broker.limits]\nqueue_messages = 0\n", "broker.limits.queue_messages = 0: "),
     ("[broker.limits]\nsessions = 1\n", "broker.limits.sessions = 1: "),
+    ("[broker]\nwebsocket_port = -1\n", "broker.websocket_port = -1: "),
+    ("[broker]\nwebsocket_port = 1883\n", "broker.websocket_port = 1883: is a port of the brokers"),
+    (
+        f"[broker]\nwebsocket_port = 1\nwebsocket_tls_port = 1\n{TLS}",
+        "broker.websocket_tls_port = 1: ",
+    ),
+    ("[broker]\ntls_port = 8883\n", "broker.tls_port = 8883: needs a certificate"),
+    ("[broker]\nwebsocket_tls_port = 9002\n", "broker.websocket_tls_port = 9002: needs a cert"),
+    ('[broker.tls]\ncertificate = "a"\n', "broker.tls.key = (not set): is missing"),
+    (f'{TLS}client_certificates = "maybe"\n', 'broker.tls.client_certificates = "maybe": '),
+    (f'{TLS}client_certificates = "required"\n', 'broker.tls.client_certificates = "required": '),
+    ('[broker]\nwebsocket_origins = ["a.example.org"]\n', "broker.websocket_origins.#1 = "),
     ('[access]\nanonymous = "write"\n', 'access.anonymous = "write": '),
     (USER.replace("$argon2id$x", "secret"), "access.user.operator.password_hash = (hidden): "),
     (USER.replace('"operate"', '"admin"'), 'access.user.operator.role = "admin": '),

@@ -1,10 +1,11 @@
 // A plain MQTT.js client: publishes to itself at each QoS, retained and not, and reports
-// what came back as one JSON line. Usage: node client.js PORT
+// what came back as one JSON line. Usage: node client.js PORT or node client.js URL
 "use strict";
 const mqtt = require("mqtt");
 
-async function main(port) {
-  const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
+async function main(where) {
+  const url = where.includes("://") ? where : `mqtt://127.0.0.1:${where}`;
+  const client = await mqtt.connectAsync(url, {
     clientId: "javascript",
     will: { topic: "js/will", payload: Buffer.from("lost"), qos: 1, retain: false },
   });
@@ -24,7 +25,7 @@ async function main(port) {
   console.log(JSON.stringify(received));
 }
 
-main(Number(process.argv[2])).catch((error) => {
+main(process.argv[2]).catch((error) => {
   console.error(error);
   process.exit(1);
 });

@@ -1,0 +1,28 @@
+"""What `edge check` looks at for TLS: the certificate, its key, who can read it."""
+
+import stat
+from collections.abc import Iterable
+
+from broker.certificates import make_context
+from broker.engine import EngineError
+from edge.access import tls_files
+from edge.commands.check_machine import Finding, Level
+from edge.settings import Settings
+
+
+def tls_findings(settings: Settings) -> Iterable[Finding]:
+    tls = settings.broker.tls_in_use
+    if tls is None:
+        return
+    try:
+        make_context(tls_files(tls))
+    except EngineError as error:
+        yield Finding(Level.PROBLEM, str(error), "mend the file, or name another one")
+        return
+    yield Finding(Level.OK, f"the certificate {tls.certificate} and its key are usable")
+    if stat.S_IMODE(tls.key.stat().st_mode) & stat.S_IRWXO:
+        yield Finding(
+            Level.WARNING,
+            f"the key {tls.key} can be read by every user, who could act as this broker",
+            f"chmod o= {tls.key}",
+        )
