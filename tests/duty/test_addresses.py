@@ -5,12 +5,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
 from edge.duty.guard import packets
-from edge.duty.guard.netlink import parse
+from edge.duty.guard.netlink import Address, Changes, parse
 from tests.duty.stage import Agent, Machine, is_gone
 from tests.lan.deadline import SCALE, holds_for, wait_until
 
@@ -34,6 +34,17 @@ def hears(sniffer: socket.socket, address: str) -> bytes:
         owner = packets.owner(sniffer.recv(2000), packed)
         if owner is not None:
             return owner
+
+
+def asks(sniffer: socket.socket, address: str) -> None:
+    """Wait until somebody asks who has this address."""
+    packed, _ = parse(address)
+    question = packets.probe(bytes(6), packed)
+    place = len(question) - len(packed)
+    while True:
+        frame = sniffer.recv(2000)
+        if frame[12:14] == question[12:14] and frame[place : len(question)] == packed:
+            return
 
 
 def hot(machine: Machine, *, wrapper: tuple[str, ...] = (), **settings: object) -> Agent:
@@ -263,6 +274,26 @@ def test_fault_in_the_middle_of_a_promotion(machines: Machines, fault: str, mome
     wait_until(lambda: time.monotonic() > lease_over_at, "the lease is over")
     wait_until(lambda: not white.addresses() & set(ADDRESSES), "all gone", timeout=10)
     holds_for(0.5, lambda: not white.addresses() & set(ADDRESSES), "none comes back")
+
+
+@pytest.mark.parametrize("address", ["10.9.0.50/24", "fd00:9::50/64"])
+def test_guard_that_wakes_after_its_lease_takes_nothing(machines: Machines, address: str) -> None:
+    """It froze while it asked the network; nobody answered, and somebody else has it by now."""
+    white, black, _ = machines
+    agent = hot(white, probe_wait=0.2)
+    with white.namespace.entered():
+        changes = Changes()
+    with closing(changes), listening(black) as sniffer:
+        agent.send("hold_address", address=address, interface="lan")
+        asks(sniffer, address)
+        agent.signal(signal.SIGSTOP)
+        os.kill(agent.guard, signal.SIGSTOP)
+        holds_for(1.5, lambda: address not in white.addresses(), "not there")  # the lease is over
+        os.kill(agent.guard, signal.SIGCONT)
+        agent.signal(signal.SIGCONT)
+        agent.wait(lambda news: "refused" in news, "refused")
+        was_there = any(isinstance(each, Address) for each in changes.read())
+    assert not was_there
 
 
 def test_open_connection_is_reset_by_the_new_holder(machines: Machines) -> None:

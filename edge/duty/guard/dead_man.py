@@ -39,10 +39,14 @@ class Deadline:
     def watch(self) -> None:
         """Also when something is held that needs longer to end."""
         if self._timer is None and self.at > -inf:
-            self._timer = self._loop.at(self.begins_at, self._look)
+            self._set_timer()
         elif self._timer is not None and self._timer.at > self.begins_at:
             self._timer.cancel()
-            self._timer = self._loop.at(self.begins_at, self._look)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """First of all, after a freeze: what else is due by then may want to hold something."""
+        self._timer = self._loop.at(self.begins_at, self._look, is_first=True)
 
     def end(self) -> None:
         """This term's duty is over, whatever its agent may yet say."""
