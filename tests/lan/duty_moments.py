@@ -17,11 +17,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from subprocess import Popen  # noqa: TC003 - as in tests.lan.harness
+from typing import Any
 
 from edge.duty.guard.netlink import parse
 from tests.campaign.duty_watch import DutyWatch, watching
 from tests.lan.deadline import SCALE, wait_until
 from tests.lan.group import OUTSIDER, Group
+from tests.lan.groupfile import PORT
 from tests.lan.observer import Delivered
 from tests.lan.processes import children, command_line
 
@@ -135,22 +138,40 @@ class Stage:
         fcntl.flock(self.lock, fcntl.LOCK_UN)
         return True
 
+    def heard(self, topic: str) -> Callable[[], list[dict[str, Any]]]:
+        """Asked again and again: what else came on that topic, at any broker, from now on."""
+        entries, full, count = self.group.observer.entries, self.group.topic(topic), [0]
+        count[0] = len(entries)
+
+        def more() -> list[dict[str, Any]]:
+            fresh = entries[count[0] :]
+            count[0] += len(fresh)
+            news = (each for each in fresh if isinstance(each, Delivered) and each.payload)
+            return [json.loads(each.payload) for each in news if each.topic == full]
+
+        return more
+
     def record_seen(self, kind: str, node: str) -> Callable[[], bool]:
         """A record on any broker, from now on."""
-        entries, topic, seen = self.group.observer.entries, self.group.topic("lease"), [0]
-        seen[0] = len(entries)
+        records = self.heard("lease")
+        return lambda: any((each["kind"], each["node"]) == (kind, node) for each in records())
 
-        def look() -> bool:
-            fresh = entries[seen[0] :]
-            seen[0] += len(fresh)
-            records = [
-                json.loads(each.payload)
-                for each in fresh
-                if isinstance(each, Delivered) and each.topic == topic and each.payload
-            ]
-            return any((each["kind"], each["node"]) == (kind, node) for each in records)
+    def switch_over(self, to: str, come: Callable[[], object], moment: str) -> None:
+        """Order it and look until the moment has come; a node that has just woken may still
+        refuse, then it is ordered again. Looked at so often that the moment is not over yet."""
+        answers, until = self.heard("response/switchover"), time.monotonic() + 20 * SCALE
+        with self._order(to):
+            while not come():
+                assert time.monotonic() < until, f"never: {moment}\n{self.group.explain()}"
+                if any(each["status"] == "error" for each in answers()):
+                    self._order(to).wait()
+                time.sleep(GLANCE)
 
-        return look
+    def _order(self, to: str) -> "Popen[bytes]":
+        """Not waited for: the first moments come before the tool has ended."""
+        host, topic = self.group.lan.hosts[to], self.group.topic("request/switchover")
+        command = ("mosquitto_pub", "-q", "1", "-h", host.address, "-p", str(PORT))
+        return self.group.lan.hosts[OUTSIDER].open_process(*command, "-t", topic, "-m", "{}")
 
     # Who is who
 
@@ -191,14 +212,6 @@ class Stage:
             self.group.start(node)
         elif not fault.spares_agent:
             self.group.thaw(node)
-
-
-def seen(condition: Callable[[], object], what: str, explain: Callable[[], str]) -> None:
-    """As wait_until, but looked at so often that the moment is not over yet."""
-    until = time.monotonic() + 20 * SCALE
-    while not condition():
-        assert time.monotonic() < until, f"never came: {what}\n{explain()}"
-        time.sleep(GLANCE)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The dead-man's deadline: moved forward by the agent from its lease, acted upon without it."""
 
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 from math import inf
 
 from edge.duty.guard.loop import Loop, Timer

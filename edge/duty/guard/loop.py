@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 
 Reader = Callable[[], None]
 
