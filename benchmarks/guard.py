@@ -79,7 +79,7 @@ def one_round(fault: Fault, gone: Gone, **settings: object) -> float:
 
 def hot_agent(machine: Machine, **settings: object) -> Agent:
     """Hot, with an address and a process that ignores SIGTERM."""
-    agent = machine.agent(addresses=[(ADDRESS, "lan")], **settings)
+    agent = machine.agent(wrapper=(), addresses=[(ADDRESS, "lan")], **settings)
     agent.order("keep", term=1)
     # Beyond what a busy stand-in of an agent might miss: the faults are ours alone.
     agent.order("extend", term=1, deadline=time.monotonic() + WAIT)
