@@ -43,12 +43,14 @@ name = "warmer"
 command = {warmer}
 run_on = "standby"
 stop_timeout = 60
+max_restarts = 1000
 
 [[duty.process]]
 name = "pump"
 command = {pump}
 stop_timeout = 60
 start_timeout = 60
+max_restarts = 1000
 health = {{ command = {health}, timeout = 60 }}
 
 [[duty.hook]]
@@ -114,8 +116,11 @@ class Stage:
         return self.address in self.group.lan.hosts[node].namespace.ip("-4", "address", "show")
 
     def pumps(self, node: str) -> list[int]:
-        agent = self.group.lan.hosts[node].namespace
-        return [pid for pid in agent.pids() if "duty-pump" in command_line(pid)]
+        return self._running(node, "duty-pump")
+
+    def _running(self, node: str, part: str) -> list[int]:
+        pids = self.group.lan.hosts[node].namespace.pids()
+        return [pid for pid in pids if part in command_line(pid).split()]
 
     def does_duty(self, node: str) -> bool:
         state = self.group.own_state(node)
@@ -176,10 +181,21 @@ class Stage:
     # Who is who
 
     def hot_and_standby(self) -> tuple[str, str]:
-        nodes = self.group.file.nodes
-        (hot,) = [name for name in nodes if self.does_duty(name)]
-        (standby,) = [name for name in nodes if name != hot]
-        return hot, standby
+        """Once all is well; what a failed case has left behind is mended first."""
+        self.open_gates()
+        one, other = self.group.file.nodes
+        for name in (one, other):
+            if name in self.group.processes:
+                self.group.processes[name].thaw()
+            else:
+                self.group.start(name)
+        self.group.wait_for(lambda: self.is_well(one, other), "a hot node and a ready one", 60)
+        return (one, other) if self.does_duty(one) else (other, one)
+
+    def is_well(self, *nodes: str) -> bool:
+        doing = [each for each in nodes if self.does_duty(each)]
+        idle = [each for each in nodes if self.does_nothing(each) and self._running(each, "warmer")]
+        return len(doing) == len(idle) == 1 and self.group.is_redundant(doing[0], idle)
 
     def guard_of(self, node: str) -> int:
         """The agent's child that runs nothing but the guard; 0 while there is none."""

@@ -141,9 +141,4 @@ def settle(stage: Stage, fault: Fault, struck: str, other: str, guard: int) -> N
         stage.open_gates()
         stage.mend(struck, fault)
 
-    def is_well() -> bool:
-        doing = [each for each in (struck, other) if stage.does_duty(each)]
-        idle = [each for each in (struck, other) if stage.does_nothing(each)]
-        return len(doing) == len(idle) == 1 and group.is_redundant(doing[0], idle)
-
-    group.wait_for(is_well, "one does the duty, the other is ready", 40)
+    group.wait_for(lambda: stage.is_well(struck, other), "one does the duty, one is ready", 40)
