@@ -165,18 +165,22 @@ class Stage:
         """Order it and look until the moment has come; a node that has just woken may still
         refuse, then it is ordered again. Looked at so often that the moment is not over yet."""
         answers, until = self.heard("response/switchover"), time.monotonic() + 20 * SCALE
-        with self._order(to):
-            while not come():
-                assert time.monotonic() < until, f"never: {moment}\n{self.group.explain()}"
-                if any(each["status"] == "error" for each in answers()):
-                    self._order(to).wait()
-                time.sleep(GLANCE)
+        order = self._order(to)
+        while not come():
+            assert time.monotonic() < until, f"never: {moment}\n{self.group.explain()}"
+            is_refused = any(each["status"] == "error" for each in answers())
+            if is_refused or order.poll():
+                order.wait()
+                order = self._order(to)
+            time.sleep(GLANCE)
+        order.wait()
 
     def _order(self, to: str) -> "Popen[bytes]":
         """Not waited for: the first moments come before the tool has ended."""
         host, topic = self.group.lan.hosts[to], self.group.topic("request/switchover")
         command = ("mosquitto_pub", "-q", "1", "-h", host.address, "-p", str(PORT))
-        return self.group.lan.hosts[OUTSIDER].open_process(*command, "-t", topic, "-m", "{}")
+        words = ("-t", topic, "-m", json.dumps({"to": to}))
+        return self.group.lan.hosts[OUTSIDER].open_process(*command, *words)
 
     # Who is who
 
@@ -186,7 +190,8 @@ class Stage:
         one, other = self.group.file.nodes
         for name in (one, other):
             if name in self.group.processes:
-                self.group.processes[name].thaw()
+                with suppress(ProcessLookupError):  # a child of its ended meanwhile
+                    self.group.processes[name].thaw()
             else:
                 self.group.start(name)
         self.group.wait_for(lambda: self.is_well(one, other), "a hot node and a ready one", 60)
