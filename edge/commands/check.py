@@ -51,9 +51,11 @@ async def _findings(settings: Settings, name: str) -> AsyncIterator[Finding]:
     for finding in (*own, *tls_findings(settings), *duty_findings(settings)):
         yield finding
     for port in settings.listen_ports(name):
-        yield await _port(settings, name, port, port)
+        yield await _port(settings, name, "broker", port)
     for _, port in settings.broker.more_ports:
-        yield await _port(settings, name, port, settings.listen_ports(name)[0])
+        yield await _port(settings, name, "broker", port)
+    if settings.console is not None:
+        yield await _port(settings, name, "console", settings.console.port)
     for finding in await _reachable(settings, name):
         yield finding
     for witness in settings.witnesses:
@@ -78,19 +80,23 @@ def _file_findings(settings: Settings, name: str) -> Iterable[Finding]:
         yield Finding(Level.WARNING, sentence, 'if that matters, write engine = "embedded"')
 
 
-async def _port(settings: Settings, name: str, port: int, plain_port: int) -> Finding:
-    """A running broker is asked on its plain port."""
+async def _port(settings: Settings, name: str, who: str, port: int) -> Finding:
     host = settings.broker.host
     taken = port_is_taken(host, port)
     if taken is None:
         return Finding(Level.OK, f"port {port} is free")
-    if await _is_our_own(settings, name, plain_port):
+    if await _is_running(settings, name):
         return Finding(Level.OK, f"port {port} is in use by {name}, which is running")
     return Finding(
         Level.PROBLEM,
-        f"the broker cannot listen on {host}:{port}: {taken}",
+        f"the {who} cannot listen on {host}:{port}: {taken}",
         f"see who has it with: sudo ss -ltnp 'sport = :{port}'; stop that, or change the port",
     )
+
+
+async def _is_running(settings: Settings, name: str) -> bool:
+    ports = settings.listen_ports(name)
+    return all([await _is_our_own(settings, name, port) for port in ports])
 
 
 async def _is_our_own(settings: Settings, name: str, port: int) -> bool:

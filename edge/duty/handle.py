@@ -1,11 +1,10 @@
-"""The agent's side of the guard: starts it, speaks its lines, and replaces it once it is lost.
+"""The agent's side of the guard: starts it, speaks with it, and replaces it once it is lost.
 
 A guard that died or froze is killed and what it held is swept from here, by the same code; only
 then is anybody told.
 """
 
 import asyncio
-import json
 import logging
 import os
 import pwd
@@ -17,13 +16,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from edge.duty.guard import leftovers
+from edge.duty.guard import frames, leftovers
 from edge.duty.ports import GuardCallbacks, GuardError, Spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
 CODE = "import sys; sys.path.append(sys.argv[1]); from edge.duty.guard.main import main; main()"
-LONGEST_LINE = 1024 * 1024
 START_LIMIT = 20.0
 END_LIMIT = 10.0
 EXIT_LIMIT = 0.1
@@ -52,7 +50,7 @@ class GuardSettings:
     watchdog_timeout: int = 1
     watchdog_is_required: bool = False
 
-    def to_line(self) -> dict[str, object]:
+    def to_message(self) -> dict[str, object]:
         return {
             "do": "begin",
             "group": self.group,
@@ -111,7 +109,7 @@ class Handle:
         self._process = process = await _start_process()
         name = f"guard {process.pid}"
         self._tasks = [_task(self._listen(process), name)]
-        self._send(self._settings.to_line())
+        self._send(self._settings.to_message())
         try:
             async with asyncio.timeout(START_LIMIT):
                 swept = await self._ready
@@ -206,16 +204,19 @@ class Handle:
             raise GuardError(message["why"])
         return message
 
-    def _send(self, message: Mapping[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         """A frozen guard does not read; it is found out long before the pipe's buffer matters."""
         if self._process is not None and not self._is_closing:
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(frames.pack(message))
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        while line := await process.stdout.readline():
-            self._take(json.loads(line))
+        with suppress(asyncio.IncompleteReadError):  # the end of the pipe
+            while True:
+                head = await process.stdout.readexactly(frames.HEAD)
+                body = await process.stdout.readexactly(frames.body_length(head))
+                self._take(frames.unpack(body))
         await self._over(process)
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -320,7 +321,7 @@ async def _start_process() -> asyncio.subprocess.Process:
         *("-I", "-S", "-c", CODE, str(ROOT), str(os.getpid())),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=LONGEST_LINE,
+        limit=frames.LONGEST,
         start_new_session=True,
     )
 

@@ -76,9 +76,9 @@ class GuardedDuty:
         """End everything: in order, then by the guard as its pipe closes."""
         await self._tasks.close()
         await self._close_former()
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.close()
+        if self._keeper is not None:  # it hears until it is done what ends meanwhile
+            await self._keeper.close()
+            self._keeper = None
         await self._handle.close()
 
     async def _close_former(self) -> None:

@@ -89,6 +89,9 @@ class Agent:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def wait_dead(self) -> None:
+        self._process.wait()
+
     def explain(self) -> str:
         return "\n".join(map(str, self.news))
 

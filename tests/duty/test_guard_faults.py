@@ -155,16 +155,12 @@ def test_agent_gone_while_a_child_of_its_holds_the_pipe(make_agent: MakeAgent) -
         wait_until(lambda: is_gone(agent.guard), "the guard ended too")
 
 
-def test_guard_is_small(agent: Agent) -> None:
-    """12 MB on the Python of Raspberry Pi OS; others take a little more."""
+def test_guard_is_small(make_agent: MakeAgent) -> None:
+    """The very first one after an installation compiles its own modules, which takes more."""
+    make_agent().order("close")
+    agent = make_agent()
     hold(agent)
-    assert psutil.Process(agent.guard).memory_info().rss < 14_000_000
-
-
-def test_guard_imports_nothing_large(agent: Agent) -> None:
-    mapped = Path(f"/proc/{agent.guard}/maps").read_text()
-    assert "libssl" not in mapped
-    assert "_asyncio" not in mapped
+    assert psutil.Process(agent.guard).memory_info().rss < 12_000_000
 
 
 def kill_both(agent: Agent) -> None:

@@ -6,10 +6,13 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from edge.core.events import DutyStarted, DutyStopped, Event, FitnessChanged
 from edge.duty.handle import GuardSettings
 from edge.duty.service import GuardedDuty
 from edge.settings.duty import Duty
+from tests.duty.keeping import SCALE
 from tests.duty.stage import unique_group
 from tests.shell.raw_broker import until
 
@@ -36,9 +39,10 @@ class Told:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Told]:
+async def serving(**tables: object) -> AsyncIterator[Told]:
     settings = GuardSettings(unique_group(), "white", "b1", 5.0, 0.1)
-    duty = GuardedDuty(Duty(process=(PROCESS,)), settings, lambda _: None)
+    plan = Duty.model_validate({"process": (PROCESS,), **tables})
+    duty = GuardedDuty(plan, settings, lambda _: None)
     told = Told(duty)
     duty.attach(told.tell, told.alert)
     await duty.open()
@@ -80,3 +84,12 @@ async def test_a_start_while_the_guard_is_replaced_is_answered() -> None:
         told.starts_when_lost = 9
         kill_guard(told)
         await until(lambda: DutyStopped(9) in told.events or DutyStarted(9) in told.events)
+
+
+async def test_what_ends_during_the_close_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Else every hook and every systemctl of the end would be waited for until its limit."""
+    hook = {"on_standby": ("true",), "timeout": 2 * SCALE}
+    async with serving(hook=(hook,)) as told:
+        start(told, 7)
+        await until(lambda: DutyStarted(7) in told.events)
+    assert not [each for each in caplog.messages if "did not end" in each]

@@ -97,10 +97,18 @@ class Namespace:
 
 
 def sweep() -> None:
-    """Remove the namespaces whose owner is gone."""
+    """Remove the namespaces whose owner is gone; another run may be at the same."""
     for path in NAMED.glob(f"{PREFIX}-*") if NAMED.is_dir() else ():
         if not is_alive(int(path.name.split("-")[1])):
-            Namespace(path.name).delete()
+            _delete_unless_gone(path)
+
+
+def _delete_unless_gone(path: Path) -> None:
+    try:
+        Namespace(path.name).delete()
+    except LanError:
+        if path.exists():
+            raise
 
 
 def unique_name(lan_id: str, host: str) -> str:

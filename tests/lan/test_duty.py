@@ -5,14 +5,16 @@ import itertools
 import os
 import re
 import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lan.conftest import MakeGroup
-from tests.lan.deadline import wait_until
+from tests.lan.deadline import SCALE, wait_until
 from tests.lan.group import OUTSIDER, Group
 from tests.lan.groupfile import WITNESS, GroupFile
 from tests.lan.harness import Host
@@ -193,6 +195,60 @@ def test_the_address_answers_from_outside(group: Group) -> None:
     group.kill("white")
     group.wait_for(taken_over(group), "black does the duty")
     assert group.lan.hosts[OUTSIDER].open_process(*ping).wait(20) == 0
+
+
+BOTH_FAMILIES = """
+[[duty.address]]
+address = "{four}/24"
+interface = "eth0"
+
+[[duty.address]]
+address = "{six}/64"
+interface = "eth0"
+"""
+SIX = "fd00:77::200"
+
+
+def socket_in(host: Host, address: str) -> socket.socket:
+    with host.namespace.entered():
+        return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+
+@contextmanager
+def connected(group: Group, node: str, address: str) -> Iterator[socket.socket]:
+    """A client of the virtual address, served by that node."""
+    client, listener = (socket_in(group.lan.hosts[each], address) for each in (OUTSIDER, node))
+    with client, listener:
+        listener.bind((address, 7007))
+        listener.listen()
+        client.settimeout(20 * SCALE)
+        client.connect((address, 7007))
+        yield client
+
+
+def talk(client: socket.socket) -> None:
+    """The first words may be on their way when the reset comes."""
+    while True:
+        client.sendall(b"are you there?")
+        client.recv(100)
+
+
+def test_connected_clients_are_reset_at_a_failover(make_group: MakeGroup) -> None:
+    """Not left hanging: the new holder's kernel knows no such connection and says so."""
+    group = make_group(GroupFile(anonymous="operate"))
+    outsider = group.lan.hosts[OUTSIDER].namespace
+    outsider.ip("address", "add", "fd00:77::5/64", "dev", "eth0", "nodad")
+    group.file.more = BOTH_FAMILIES.format(four=address_of(group), six=SIX)
+    group.start_redundant("white")
+    group.wait_for(lambda: group.own_state("white").get("duty") == "on", "white does the duty")
+    with ExitStack() as stack:
+        addresses = (address_of(group), SIX)
+        clients = [stack.enter_context(connected(group, "white", each)) for each in addresses]
+        group.kill("white")
+        group.wait_for(lambda: group.own_state("black").get("duty") == "on", "black does the duty")
+        for client in clients:
+            with pytest.raises(ConnectionResetError):
+                talk(client)
 
 
 def test_a_clean_stop_ends_the_duty(group: Group) -> None:

@@ -143,3 +143,34 @@ async def test_the_command_finds_a_stranger_on_the_port(
     assert f"PROBLEM the broker cannot listen on 127.0.0.1:{port}" in found.out
     assert f"sport = :{port}" in found.out
     assert found.code == 1
+
+
+async def test_the_command_finds_a_stranger_on_the_consoles_port(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    write_secret(tmp_path)
+    port = listener.getsockname()[1]
+    (tmp_path / "edge.toml").write_text(
+        f'group = "g"\nstate_dir = "."\n[broker]\nhost = "127.0.0.1"\nport = {free_port()}\n'
+        f"[console]\nport = {port}\n"
+        '[[node]]\nname = "a"\naddresses = ["127.0.0.1"]\n[access]\nsecret_file = "secret"\n'
+    )
+    found = await edge("check", "-c", str(tmp_path / "edge.toml"), "-n", "a")
+    assert f"PROBLEM the console cannot listen on 127.0.0.1:{port}" in found.out
+    assert found.code == 1
+
+
+async def test_the_consoles_port_may_be_in_use_by_the_node_itself(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    async with fake_group(tmp_path) as group:
+        write_secret(tmp_path)
+        group.publish("state", json.dumps(STATE))
+        environment = {
+            "EDGE_STATE_DIR": str(tmp_path),
+            "EDGE_BROKER__HOST": "127.0.0.1",
+            "EDGE_CONSOLE__PORT": str(listener.getsockname()[1]),
+        }
+        found = await edge("check", "-c", str(group.file), "-n", "black", **environment)
+        assert found.out.count("is in use by black, which is running") == 2
+        assert "PROBLEM" not in found.out

@@ -170,6 +170,7 @@ def test_hash_covers_the_group(write_file: WriteFile, old: str, new: str) -> Non
         f'{BASE}[broker]\nhost = "127.0.0.1"\nengine = "mosquitto"\n',
         f'{BASE}[access]\nsecret_file = "/elsewhere"\nanonymous = "none"\n',
         f"{BASE}[console]\nport = 1\n",
+        f'{BASE}[[duty.address]]\naddress = "192.168.2.50/24"\ninterface = "eth0"\n',
     ],
 )
 def test_hash_leaves_out_what_may_differ(write_file: WriteFile, changed: str) -> None:

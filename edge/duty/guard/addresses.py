@@ -10,13 +10,13 @@ import errno
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from _collections_abc import Callable, Iterable
 
 from edge.duty.guard import packets
 from edge.duty.guard.loop import Loop, Timer
 from edge.duty.guard.netlink import Address, Changes, Kernel, Link, parse
 from edge.duty.guard.probe import Manner, Probe
+from edge.duty.guard.small import suppress
 from edge.duty.guard.wire import Wire
 
 ANNOUNCED_AFTER = (0.0, 1.0, 5.0)

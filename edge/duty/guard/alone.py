@@ -3,10 +3,10 @@
 
 import _socket as socket  # without the 0.4 MB of what socket adds
 import os
-import signal
 import struct
 import time
-from contextlib import suppress
+
+from edge.duty.guard.small import signal, suppress
 
 POLL_INTERVAL = 0.01
 BACKLOG = 64  # nobody ever accepts: who asks only wants to know whose name it is

@@ -2,7 +2,8 @@
 # ruff: noqa: PTH103, PTH106, PTH110, PTH123
 
 import os
-from contextlib import suppress
+
+from edge.duty.guard.small import suppress
 
 
 def folder(group: str, node: str) -> str | None:

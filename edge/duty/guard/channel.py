@@ -1,26 +1,19 @@
-"""JSON lines to and from the agent. Nothing here ever waits: a frozen agent must not freeze us."""
+"""Messages to and from the agent. Nothing here ever waits: a frozen agent must not freeze us."""
 
-import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from _collections_abc import Callable
 
+from edge.duty.guard import frames
+from edge.duty.guard.frames import Message
 from edge.duty.guard.loop import Loop
 
-TYPE_CHECKING = False  # typing itself would cost 0.6 MB of the memory that the guard may use
-if TYPE_CHECKING:
-    from typing import Any
-
-Message = dict[str, "Any"]
-
-LONGEST_LINE = 1_000_000
 # Output of processes stops being passed on first; answers are dropped only far later.
 OUTPUT_BUFFER = 64 * 1024
 BUFFER = 1024 * 1024
 
 
 class Channel:
-    """Lines of standard input to `on_message`, its end to `on_end`; and lines back."""
+    """What comes on standard input to `on_message`, its end to `on_end`; and answers back."""
 
     def __init__(
         self,
@@ -49,11 +42,11 @@ class Channel:
         """For what may be lost; False if it was."""
         return self._queue(message, OUTPUT_BUFFER)
 
-    def _queue(self, message: dict[str, object], limit: int) -> bool:
-        line = json.dumps(message).encode() + b"\n"
-        if not self._is_open or len(self._to_send) + len(line) > limit:
+    def _queue(self, message: Message, limit: int) -> bool:
+        frame = frames.pack(message)
+        if not self._is_open or len(self._to_send) + len(frame) > limit:
             return False
-        self._to_send += line
+        self._to_send += frame
         self._write()
         return True
 
@@ -83,20 +76,23 @@ class Channel:
         except OSError:
             data = b""
         self._received += data
-        *lines, rest = self._received.split(b"\n")
-        self._received = bytearray(rest)
-        for line in lines:
-            self._take(line)
-        if not data or len(rest) > LONGEST_LINE:
+        is_sound = self._take_all()
+        if not data or not is_sound:
             self._end()
 
-    def _take(self, line: bytes | bytearray) -> None:
-        """A line that is none of ours cannot come from our agent; it is passed over."""
-        message: object = None
-        with suppress(ValueError):
-            message = json.loads(line)
-        if isinstance(message, dict):
-            self._on_message(message)
+    def _take_all(self) -> bool:
+        """Every message that is complete; False for one so long that it cannot be our agent's."""
+        while len(self._received) >= frames.HEAD:
+            length = frames.body_length(self._received)
+            if length > frames.LONGEST:
+                return False
+            end = frames.HEAD + length
+            if len(self._received) < end:
+                break
+            body = bytes(self._received[frames.HEAD : end])
+            del self._received[:end]
+            self._on_message(frames.unpack(body))
+        return True
 
     def _end(self) -> None:
         if self._is_open:

@@ -1,7 +1,7 @@
 """The dead-man's deadline: moved forward by the agent from its lease, acted upon without it."""
 
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 from math import inf
 
 from edge.duty.guard.loop import Loop, Timer
@@ -39,10 +39,14 @@ class Deadline:
     def watch(self) -> None:
         """Also when something is held that needs longer to end."""
         if self._timer is None and self.at > -inf:
-            self._timer = self._loop.at(self.begins_at, self._look)
+            self._set_timer()
         elif self._timer is not None and self._timer.at > self.begins_at:
             self._timer.cancel()
-            self._timer = self._loop.at(self.begins_at, self._look)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """First of all, after a freeze: what else is due by then may want to hold something."""
+        self._timer = self._loop.at(self.begins_at, self._look, is_first=True)
 
     def end(self) -> None:
         """This term's duty is over, whatever its agent may yet say."""

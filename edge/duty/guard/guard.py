@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from _collections_abc import Callable, Mapping
 from math import ceil
 
 from edge.duty.guard import cgroup, tree
 from edge.duty.guard.addresses import Addresses
-from edge.duty.guard.channel import Message
 from edge.duty.guard.dead_man import Deadline
+from edge.duty.guard.frames import Message
 from edge.duty.guard.loop import Loop
 from edge.duty.guard.probe import Manner
 from edge.duty.guard.processes import Process, Processes, Reports

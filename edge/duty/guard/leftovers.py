@@ -1,11 +1,10 @@
 """What an earlier life left behind, found and ended: before a start, and when a guard was lost."""
 
 import os
-import signal
 import time
-from contextlib import suppress
 
 from edge.duty.guard import addresses, cgroup, tree
+from edge.duty.guard.small import signal, suppress
 
 POLL_INTERVAL = 0.005
 

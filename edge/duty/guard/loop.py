@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 
 Reader = Callable[[], None]
 
@@ -13,11 +13,12 @@ BATCH = 16
 class Timer:
     """A call at an instant; cancelled by forgetting what it should call."""
 
-    __slots__ = ("at", "call")
+    __slots__ = ("at", "call", "is_first")
 
-    def __init__(self, at: float, call: Callable[[], None]) -> None:
+    def __init__(self, at: float, call: Callable[[], None], *, is_first: bool) -> None:
         self.at = at
         self.call: Callable[[], None] | None = call
+        self.is_first = is_first
 
     def cancel(self) -> None:
         self.call = None
@@ -41,8 +42,9 @@ class Loop:
         if self._calls.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
-    def at(self, instant: float, call: Callable[[], None]) -> Timer:
-        timer = Timer(instant, call)
+    def at(self, instant: float, call: Callable[[], None], *, is_first: bool = False) -> Timer:
+        """One that is first comes before all others that are due, earlier ones too."""
+        timer = Timer(instant, call, is_first=is_first)
         self._timers.append(timer)
         return timer
 
@@ -69,9 +71,9 @@ class Loop:
         return self._epoll.poll(wait, BATCH)
 
     def _run_due(self) -> None:
-        """One after another, the earliest first: what a timer adds may itself be due."""
+        """One after another, in their order: what a timer adds may itself be due."""
         now = time.monotonic()
-        due = sorted((each for each in self._timers if each.at <= now), key=_instant)
+        due = sorted((each for each in self._timers if each.at <= now), key=_order)
         for timer in due:
             call, timer.call = timer.call, None
             if call is not None:
@@ -80,5 +82,5 @@ class Loop:
             self._timers = [each for each in self._timers if each.call is not None]
 
 
-def _instant(timer: Timer) -> float:
-    return timer.at
+def _order(timer: Timer) -> tuple[bool, float]:
+    return not timer.is_first, timer.at

@@ -1,15 +1,15 @@
-"""The guard process: JSON lines on standard input and output, until the agent is gone."""
+"""The guard process: messages on standard input and output, until the agent is gone."""
 
 import os
-import signal
 import sys
-from contextlib import suppress
 
 from edge.duty.guard import leftovers, privilege
 from edge.duty.guard.alone import Lock
-from edge.duty.guard.channel import Channel, Message
+from edge.duty.guard.channel import Channel
+from edge.duty.guard.frames import Message
 from edge.duty.guard.guard import Guard
 from edge.duty.guard.loop import Loop
+from edge.duty.guard.small import signal, suppress
 from edge.duty.guard.watchdog import Watchdog, WatchdogError
 
 # How long the guard of an earlier life may take to end by itself.

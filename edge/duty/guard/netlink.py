@@ -7,7 +7,7 @@ import _socket as socket  # without the 0.4 MB of what socket adds
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 NEW_LINK, DEL_LINK = 16, 17
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22

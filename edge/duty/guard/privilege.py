@@ -3,8 +3,8 @@
 
 import ctypes
 import os
-import signal
-from contextlib import suppress
+
+from edge.duty.guard.small import signal, suppress
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36

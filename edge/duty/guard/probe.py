@@ -1,7 +1,7 @@
 """Asking the network whether another machine has an address, before we take it."""
 
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from edge.duty.guard import packets
 from edge.duty.guard.loop import Loop, Timer

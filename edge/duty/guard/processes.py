@@ -1,15 +1,14 @@
 """The processes that the guard holds, each with all that it ever started, until nothing is left."""
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from _collections_abc import Callable, Iterable
 from math import inf
 
 from edge.duty.guard import cgroup, spawning, tree
 from edge.duty.guard.loop import Loop, Timer
 from edge.duty.guard.output import Output
+from edge.duty.guard.small import signal, suppress
 from edge.duty.guard.spawning import Plan
 
 # How soon the end of the last process is noticed, and how often SIGKILL is repeated.
@@ -298,7 +297,7 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _send(pid: int, number: signal.Signals) -> None:
+def _send(pid: int, number: int) -> None:
     with suppress(OSError):
         os.kill(pid, number)
 

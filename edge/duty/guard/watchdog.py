@@ -8,7 +8,7 @@ The interface is that of the Linux kernel, Documentation/watchdog/watchdog-api.r
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from _collections_abc import Callable
 
 # From linux/watchdog.h: _IOWR('W', 6, int), _IOR('W', 7, int), _IOR('W', 0, struct watchdog_info).
 WDIOC_SETTIMEOUT = 0xC0045706

@@ -1,9 +1,9 @@
 """Frames on one interface: send some, hear what answers. Raw, so CAP_NET_RAW is needed."""
 
 import _socket as socket  # without the 0.4 MB of what socket adds
-from contextlib import suppress
 
 from edge.duty.guard.packets import ETHERTYPE_ARP, ETHERTYPE_IPV6
+from edge.duty.guard.small import suppress
 
 ETHERNET = 1
 LONGEST = 256
