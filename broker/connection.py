@@ -37,6 +37,10 @@ class State(StrEnum):
     ENDED = "ended"
 
 
+# When packets are looked at.
+LISTENING: Final = (State.CONNECTED, State.WAITING)
+
+
 class Connection:
     """One client. `wake` asks the shell to call `take_output` soon."""
 
@@ -97,7 +101,7 @@ class Connection:
         except PacketError as error:
             self._router.counters.malformed += 1
             self._object(error)
-        return self._listens() and self._incoming.has_bytes()
+        return self.state in LISTENING and self._incoming.has_bytes()
 
     def verified(self, now: float, *, is_right: bool) -> None:
         """The answer to `challenge`. Packets that came meanwhile are next."""
@@ -190,12 +194,9 @@ class Connection:
 
     # Packets
 
-    def _listens(self) -> bool:
-        return self.state is State.CONNECTED or self.state is State.WAITING
-
     def _handle_packets(self, now: float) -> None:
         incoming = self._incoming
-        while self._work > 0 and incoming.has_bytes() and self._listens():
+        while self._work > 0 and self.state in LISTENING:
             found = incoming.take(self._largest)
             if found is None:
                 return
