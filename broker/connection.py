@@ -123,8 +123,13 @@ class Connection:
             self._end("closed: keep-alive exceeded" if self._session else "closed: no CONNECT")
 
     def lost(self, reason: str) -> None:
-        """The transport is gone, and everything that came through it has been processed."""
+        """The transport is gone, and everything that came through it has been processed.
+
+        Nothing may refer in circles then: the collector looks too seldom for what has grown old.
+        """
         self._end(reason)
+        self._wake = _nobody
+        self._handle = _nothing
 
     def cut_off(self) -> None:
         """The client does not read what is meant for it; that must not cost memory."""
@@ -311,3 +316,12 @@ class Connection:
         router.close_session(session)
         if will and not delay and not router.publish_will(will, role):
             router.report(f"{self.name} may not publish its will to {will.topic}: dropped")
+
+
+def _nobody() -> None:
+    """The shell has gone."""
+
+
+def _nothing(first: int, data: bytes, start: int, end: int) -> int:  # noqa: ARG001 - as any handler
+    """No packet is looked at any more."""
+    return 0

@@ -6,13 +6,16 @@ the median of the rounds' ratios, with their range. On a busy machine only ratio
 
 import argparse
 import asyncio
+import resource
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from benchmarks.broker.contest import measure
 from benchmarks.broker.report import Figures, mistakes, table, verdicts
 from benchmarks.broker.rows import rows
+from benchmarks.broker.soak import soak
 from broker.settings import EngineName
 
 ROUNDS, SECONDS = 5, 2.0
@@ -26,12 +29,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", default="", metavar="TEXT", help="rows with this in their name")
     parser.add_argument("--amqtt", action="store_true", help="beside amqtt, too")
-    asyncio.run(compare(parser.parse_args()))
-
-
-async def compare(arguments: argparse.Namespace) -> None:
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="churn instead, for so long")
+    arguments = parser.parse_args()
     engines = [EngineName.EMBEDDED, EngineName.MOSQUITTO]
     engines += [EngineName.AMQTT] if arguments.amqtt else []
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # brokers and load inherit it
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)  # also into a file
+    if arguments.soak:
+        asyncio.run(soak(arguments.soak, engines, console))
+    else:
+        asyncio.run(compare(arguments, engines, console))
+
+
+async def compare(
+    arguments: argparse.Namespace, engines: Sequence[EngineName], console: Console
+) -> None:
     is_quick = arguments.quick
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if is_quick else (arguments.rounds, SECONDS)
     wanted = [row for row in rows(seconds) if arguments.only in row.name]
@@ -39,8 +53,6 @@ async def compare(arguments: argparse.Namespace) -> None:
         sys.exit(f"no row has {arguments.only!r} in its name")
     samples = await measure(wanted, rounds, engines)
     figures = Figures(wanted, samples)
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # also into a file
     console.print(table(figures, engines))
     console.print("Where the load generator used nearly a whole core, rates are lower bounds.")
     for line in (*mistakes(samples, engines), *verdicts(figures, engines)):

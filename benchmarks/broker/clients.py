@@ -130,7 +130,7 @@ class Subscriber:
             messages += whole if is_message else b""
             position += size
         self._rest = data[position:]
-        self.stream.sendall(answers)
+        self.stream.sendall(bytes(answers))
         return bytes(messages)
 
     def _check(self, messages: bytes) -> None:

@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import resource
 import socket
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
-from benchmarks.broker.load import Job, Result
 from benchmarks.broker.rows import Row
 from benchmarks.broker.streams import HOST
+from benchmarks.broker.work import Job, Result
 from broker.engine import Engine
 from broker.engines import create_engine
 from broker.settings import (
@@ -42,8 +42,6 @@ async def measure(
     rows: Sequence[Row], rounds: int, engines: Sequence[EngineName]
 ) -> tuple[Sample, ...]:
     """Every job on every engine, so many times."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # brokers inherit it
     samples = []
     for turn, job, engine in _turns(rows, rounds, engines):
         sys.stderr.write(f"round {turn + 1}/{rounds}: {_described(job)}, {engine}\n")
@@ -69,35 +67,43 @@ def _described(job: Job) -> str:
 
 async def run_job(name: EngineName, job: Job) -> Result:
     """One job on a fresh broker."""
+    async with running(name, job) as placed:
+        return await run_load(placed, LOAD_TIMEOUT)
+
+
+@asynccontextmanager
+async def running(name: EngineName, job: Job) -> AsyncIterator[Job]:
+    """A fresh broker, and the job for it. With it ends a load generator that has not ended."""
     port = _free_port()
-    engine = create_engine(name, settings(port))
+    engine = create_engine(name, settings(port, job.queue))
     await engine.start()
     try:
-        return await _load(replace(job, port=port, pid=process_id(engine)))
+        yield replace(job, port=port, pid=_process_id(engine))
     finally:
-        await engine.stop()  # and with it a load generator that has not ended
+        await engine.stop()
 
 
-async def _load(job: Job) -> Result:
+async def run_load(job: Job, patience: float) -> Result:
+    """The load generator's result."""
     command = [sys.executable, "-m", "benchmarks.broker.load", json.dumps(asdict(job))]
     load = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    async with asyncio.timeout(LOAD_TIMEOUT):
+    async with asyncio.timeout(patience):
         output, _ = await load.communicate()
     assert load.returncode == 0, "the load generator failed"
     return Result(**json.loads(output))
 
 
-def process_id(engine: Engine) -> int:
+def _process_id(engine: Engine) -> int:
     pid = getattr(engine, "pid", None)
     assert isinstance(pid, int)
     return pid
 
 
-def settings(port: int) -> BrokerSettings:
+def settings(port: int, queue: int) -> BrokerSettings:
     """Everybody may do everything, and many may come."""
     rules = tuple(Rule(action, "#", allow=True) for action in Action)
     roles = (Role("all", rules),)
-    limits = Limits(connections=CONNECTIONS)
+    limits = Limits(connections=CONNECTIONS, queue_messages=queue)
     return BrokerSettings((Listener(HOST, port),), roles, anonymous="all", limits=limits)
 
 

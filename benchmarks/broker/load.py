@@ -5,19 +5,16 @@ everything that is under way: what does not come is lost.
 """
 
 import json
-import resource
 import select
-import selectors
 import statistics
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import psutil
 
+from benchmarks.broker.churn import churn
 from benchmarks.broker.clients import (
     TOPIC,
     Publisher,
@@ -27,7 +24,8 @@ from benchmarks.broker.clients import (
     publication,
     subscribe,
 )
-from benchmarks.broker.streams import Stream, open_stream, read_exactly
+from benchmarks.broker.streams import Stream, read_exactly
+from benchmarks.broker.work import PATIENCE, Job, Load, Result, open_for, watched
 from broker.client import Login, connect_packet
 
 # Messages under way from publisher to subscriber. A broker takes no more than its window for
@@ -35,110 +33,8 @@ from broker.client import Login, connect_packet
 WINDOWS = {0: 500, 1: 500, 2: 20}
 # Deliveries under way to many subscribers together, so that the last ones come in time.
 MOST_DELIVERIES = 50_000
-# Seconds without any message after which what is missing is lost.
-PATIENCE = 5.0
 FILTERS_PER_CLIENT = 100
 CONNECTIONS_AT_ONCE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to do with the broker at `port`, process `pid`, for `seconds`."""
-
-    kind: str
-    seconds: float
-    qos: int = 1
-    publishers: int = 1
-    subscribers: int = 1
-    rate: int = 0
-    count: int = 0
-    port: int = 0
-    pid: int = 0
-    transport: str = "tcp"
-    certificates: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What happened: messages (or connections) per second, latencies in ms, mistakes.
-
-    `busy` is this process's part of a core, `processor` the broker's seconds of one per second.
-    """
-
-    rate: float = 0.0
-    median: float = 0.0
-    p99: float = 0.0
-    busy: float = 0.0
-    processor: float = 0.0
-    lost: int = 0
-    misplaced: int = 0
-
-
-@dataclass(slots=True)
-class Watch:
-    """How long something took, and how much of that two processes used a core."""
-
-    elapsed: float = 0.0
-    busy: float = 0.0
-    processor: float = 0.0
-
-
-@contextmanager
-def watched(job: Job) -> Iterator[Watch]:
-    watch, broker = Watch(), psutil.Process(job.pid)
-    before, own_before, began_at = broker.cpu_times(), time.process_time(), time.perf_counter()
-    yield watch
-    after = broker.cpu_times()
-    watch.elapsed = time.perf_counter() - began_at
-    watch.busy = (time.process_time() - own_before) / watch.elapsed
-    used = after.user + after.system - before.user - before.system
-    watch.processor = used / watch.elapsed
-
-
-@dataclass(slots=True)
-class Load:
-    """Clients between which messages are under way."""
-
-    publishers: list[Publisher]
-    subscribers: list[Subscriber]
-    copies: int  # of each message
-    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    sent: int = 0
-    received: int = 0
-
-    def __post_init__(self) -> None:
-        for each in (*self.subscribers, *self.publishers):
-            self.selector.register(each.stream.fileno(), selectors.EVENT_READ, each)
-
-    def take(self, patience: float) -> bool:
-        """Take what has come, or wait for it; False if nothing came."""
-        ready = self.selector.select(patience)
-        for key, _ in ready:
-            self.received += key.data.receive()
-        return bool(ready)
-
-    def fill(self, window: int) -> None:
-        """Send until as much is under way as should be."""
-        share = max(1, window // len(self.publishers))
-        for publisher in self.publishers:
-            free = window - (self.sent - self.received // self.copies)
-            if free >= share // 2 + 1:
-                self.sent += publisher.send(min(free, share))
-
-    def finish(self, *, is_acknowledged: bool) -> tuple[int, int]:
-        """Wait for what is under way; how many deliveries were lost, how many out of place."""
-        while self._missing() or (is_acknowledged and self._unanswered()):
-            if not self.take(PATIENCE):
-                break
-        answers_lost = self._unanswered() if is_acknowledged else 0
-        return self._missing() + answers_lost, sum(each.misplaced for each in self.subscribers)
-
-    def _missing(self) -> int:
-        """What came twice makes it negative, and is a mistake as well."""
-        return abs(self.sent * self.copies - self.received)
-
-    def _unanswered(self) -> int:
-        return self.sent - sum(each.acknowledged for each in self.publishers)
 
 
 def measure_throughput(job: Job) -> Result:
@@ -146,11 +42,11 @@ def measure_throughput(job: Job) -> Result:
     packets = cycle(job.qos)
     subscribers = []
     for index in range(job.subscribers):
-        stream = log_in(_open(job), f"subscriber-{index}")
+        stream = log_in(open_for(job), f"subscriber-{index}")
         subscribe(stream, [TOPIC], job.qos)
         subscribers.append(Subscriber(stream, packets, job.qos, senders=job.publishers))
     publishers = [
-        Publisher(log_in(_open(job), f"publisher-{index}"), cycle(job.qos, index), job.qos)
+        Publisher(log_in(open_for(job), f"publisher-{index}"), cycle(job.qos, index), job.qos)
         for index in range(job.publishers)
     ]
     return _run(job, Load(publishers, subscribers, copies=job.subscribers))
@@ -164,7 +60,7 @@ def measure_filters(job: Job) -> Result:
     for client in range(clients):
         topics = [b"plant/%03d/%03d/value" % (client, n) for n in range(FILTERS_PER_CLIENT)]
         filters = [topic[:-5] + b"+" if n % 2 else topic for n, topic in enumerate(topics)]
-        stream = log_in(_open(job), f"subscriber-{client}")
+        stream = log_in(open_for(job), f"subscriber-{client}")
         subscribe(stream, [_text(each) for each in filters], job.qos)
         packets = [
             publication(job.qos, _text(topic), n, packet_id=1 + n * clients + client)
@@ -173,7 +69,7 @@ def measure_filters(job: Job) -> Result:
         everything.append(packets)
         subscribers.append(Subscriber(stream, packets, job.qos))
     in_turns = [each[n] for n in range(FILTERS_PER_CLIENT) for each in everything]
-    publisher = Publisher(log_in(_open(job), "publisher"), in_turns, job.qos)
+    publisher = Publisher(log_in(open_for(job), "publisher"), in_turns, job.qos)
     return _run(job, Load([publisher], subscribers, copies=1))
 
 
@@ -197,10 +93,10 @@ def _run(job: Job, load: Load) -> Result:
 
 def measure_latency(job: Job) -> Result:
     """Send at a fixed rate; how long each message took from publisher to subscriber."""
-    stream = log_in(_open(job), "subscriber")
+    stream = log_in(open_for(job), "subscriber")
     subscribe(stream, [TOPIC], job.qos)
     subscriber = Subscriber(stream, cycle(job.qos), job.qos)
-    publisher = Publisher(log_in(_open(job), "publisher"), cycle(job.qos), job.qos)
+    publisher = Publisher(log_in(open_for(job), "publisher"), cycle(job.qos), job.qos)
     sent_at: list[float] = []
     latencies: list[float] = []
     total = int(job.rate * job.seconds)
@@ -249,7 +145,7 @@ def measure_connections(job: Job) -> Result:
     with watched(job) as watch:
         ends_at = time.perf_counter() + 10 * job.seconds
         while done < job.count and time.perf_counter() < ends_at:
-            group = [_open(job) for _ in range(CONNECTIONS_AT_ONCE)]
+            group = [open_for(job) for _ in range(CONNECTIONS_AT_ONCE)]
             for index, each in enumerate(group):
                 each.sendall(connect_packet(Login(f"c{done + index}")))
             for each in group:
@@ -273,15 +169,11 @@ def hold_connections(job: Job) -> Result:
 
 
 def _hold(job: Job, index: int) -> Stream:
-    stream = _open(job)
+    stream = open_for(job)
     stream.sendall(connect_packet(Login(f"held-{index:05}", keepalive=600)))
     read_exactly(stream, 4)
     subscribe(stream, [_text(b"held/%05d" % index)], 1)
     return stream
-
-
-def _open(job: Job) -> Stream:
-    return open_stream(job.port, job.transport, job.certificates)
 
 
 def _text(value: bytes) -> bytes:
@@ -294,12 +186,11 @@ KINDS = {
     "latency": measure_latency,
     "connections": measure_connections,
     "hold": hold_connections,
+    "churn": churn,
 }
 
 
 def main() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     job = Job(**json.loads(sys.argv[1]))
     print(json.dumps(asdict(KINDS[job.kind](job))))
 

@@ -71,9 +71,7 @@ def verdicts(figures: Figures, engines: Sequence[EngineName]) -> list[str]:
 
 def _verdict(figures: Figures, goal: Goal) -> str:
     values = (
-        figures.ratios(goal.row, goal.other)
-        if goal.other
-        else figures.values(goal.row, EMBEDDED)
+        figures.ratios(goal.row, goal.other) if goal.other else figures.values(goal.row, EMBEDDED)
     )
     value = statistics.median(values)
     word = "reached" if goal.is_reached(value) else "MISSED"
@@ -83,11 +81,14 @@ def _verdict(figures: Figures, goal: Goal) -> str:
 
 
 def mistakes(samples: Sequence[Sample], engines: Sequence[EngineName]) -> list[str]:
-    """What each engine lost or brought out of order, in all its jobs."""
+    """What each engine lost or brought out of order, job by job."""
     lines = []
     for engine in engines:
-        results = [each.result for each in samples if each.engine is engine]
-        lost = sum(each.lost for each in results)
-        misplaced = sum(each.misplaced for each in results)
-        lines.append(f"{engine}: {lost} messages lost, {misplaced} out of place")
+        own = [each for each in samples if each.engine is engine]
+        wrong = [each for each in own if each.result.lost or each.result.misplaced]
+        lines += [
+            f"{engine}: {each.result.lost} lost, {each.result.misplaced} out of place: {each.job}"
+            for each in wrong
+        ]
+        lines += [] if wrong else [f"{engine}: nothing lost, nothing out of place"]
     return lines

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.broker.load import Job, Result
+from benchmarks.broker.work import Job, Result
 from broker.settings import EngineName
 
 
