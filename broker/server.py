@@ -2,7 +2,7 @@
 
 Fairness: a client's packets are handled a turn's worth at a time and its socket is not read
 meanwhile; what is to be written to it goes out in one piece per turn of the loop, or per few turns
-while somebody has more to say.
+while one client has more to say to it.
 """
 
 import asyncio
@@ -59,7 +59,9 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self.turns_due = 0  # clients of which more packets are at hand
         self._ready: list[Client] = []
+        self._gathered: list[Client] = []
         self._gathers_until = 0.0
+        self._is_flush_due = False
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
@@ -91,30 +93,42 @@ class Server:
         return len(self.clients) >= self._settings.limits.connections
 
     def schedule(self, client: "Client") -> None:
-        """The client has output; all output goes out together, see `_flush`."""
-        if not self._ready:
-            self.loop.call_soon(self._flush)
+        """The client has output, which goes out in the next turn of the loop."""
         self._ready.append(client)
+        self._arm_flush()
+
+    def count_ready(self) -> int:
+        return len(self._ready)
+
+    def gather(self, first: int) -> None:
+        """The client whose turn it was has more to say to the same clients: let their output wait
+        for that, but for those that others had something for."""
+        if not self._gathered:
+            self._gathers_until = self.loop.time() + GATHERING
+        self._gathered += self._ready[first:]
+        del self._ready[first:]
+        self._arm_flush()
 
     def check(self, challenge: Challenge) -> "asyncio.Future[bool]":
         """Have a password checked in a thread."""
         return self.loop.run_in_executor(self._checks, self.access.verify, challenge)
 
-    def _flush(self) -> None:
-        """At once if nobody has more to say, so that messages that come one by one never wait."""
-        now = self.loop.time()
-        if not self.turns_due:
-            self._gathers_until = 0.0
-        elif not self._gathers_until:
-            self._gathers_until = now + GATHERING
-        if now < self._gathers_until:
+    def _arm_flush(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
             self.loop.call_soon(self._flush)
-            return
-        self._gathers_until = 0.0
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        self.router.agenda.now = now = self.loop.time()
         ready, self._ready = self._ready, []
-        self.router.agenda.now = now
+        if not self.turns_due or now >= self._gathers_until:
+            ready += self._gathered
+            self._gathered.clear()
         for client in ready:
             client.flush()
+        if self._gathered:
+            self._arm_flush()
 
     def _arm_agenda(self) -> None:
         """Sessions, wills and messages that end by themselves."""
@@ -202,9 +216,11 @@ class Client(asyncio.BufferedProtocol):
         """Handle some packets; the rest in later turns, so that others get theirs."""
         connection, server = self.connection, self._server
         server.turns_due -= self._has_more
+        ready = server.count_ready()
         self._has_more = connection.process(self._loop.time())
-        server.turns_due += self._has_more
         if self._has_more:
+            server.turns_due += 1
+            server.gather(ready)
             self._loop.call_soon(self._take_turn)
         if self._lost_reason:
             if not self._has_more:
