@@ -123,13 +123,10 @@ class Connection:
             self._end("closed: keep-alive exceeded" if self._session else "closed: no CONNECT")
 
     def lost(self, reason: str) -> None:
-        """The transport is gone, and everything that came through it has been processed.
-
-        Nothing may refer in circles then: the collector looks too seldom for what has grown old.
-        """
+        """The transport is gone, and everything that came through it has been processed."""
         self._end(reason)
-        self._wake = _nobody
-        self._handle = _nothing
+        # Cycles keep memory until the collector comes, and a flood of connections is quicker.
+        self._handle, self._wake = _not_any_more, _nobody
 
     def cut_off(self) -> None:
         """The client does not read what is meant for it; that must not cost memory."""
@@ -318,10 +315,9 @@ class Connection:
             router.report(f"{self.name} may not publish its will to {will.topic}: dropped")
 
 
+def _not_any_more(_first: int, _data: bytes, _start: int, _end: int) -> int:
+    raise AssertionError("a packet after the end")
+
+
 def _nobody() -> None:
-    """The shell has gone."""
-
-
-def _nothing(first: int, data: bytes, start: int, end: int) -> int:  # noqa: ARG001 - as any handler
-    """No packet is looked at any more."""
-    return 0
+    """There is nobody left to write for."""
