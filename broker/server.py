@@ -1,8 +1,7 @@
 """The shell of the embedded broker: sockets, timers and turns, asyncio.
 
 Fairness: a client's packets are handled a turn's worth at a time and its socket is not read
-meanwhile; what is to be written to it goes out in one piece per turn of the loop, or per few turns
-while one client has more to say to it.
+meanwhile; what is to be written to it goes out in one piece per turn of the loop (`outgoing`).
 """
 
 import asyncio
@@ -19,6 +18,7 @@ from typing import Any, Final
 from broker.access import Access, Challenge
 from broker.connection import Connection, State
 from broker.engine import EngineError
+from broker.outgoing import Outgoing
 from broker.ports import describe
 from broker.router import Router
 from broker.settings import BrokerSettings, Listener
@@ -35,8 +35,6 @@ BACKLOG: Final = 1024
 CHECKS: Final = 2
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
 UNSENT_SIZE: Final = 128 * 1024
-# Seconds that output may gather while turns are due: one large write costs much less than many.
-GATHERING: Final = 0.002
 # Seconds that an MQTT 5 client has to read why it was closed.
 LINGER: Final = 1.0
 # Linux: retransmit the few packets of a thin stream at a steady pace, not ever more slowly.
@@ -57,11 +55,7 @@ class Server:
         self._settings = settings
         self._checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="password")
         self._listeners: list[asyncio.Server] = []
-        self.turns_due = 0  # clients of which more packets are at hand
-        self._ready: list[Client] = []
-        self._gathered: list[Client] = []
-        self._gathers_until = 0.0
-        self._is_flush_due = False
+        self.outgoing = Outgoing(self.loop, self.router.agenda)
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
@@ -92,43 +86,9 @@ class Server:
     def is_full(self) -> bool:
         return len(self.clients) >= self._settings.limits.connections
 
-    def schedule(self, client: "Client") -> None:
-        """The client has output, which goes out in the next turn of the loop."""
-        self._ready.append(client)
-        self._arm_flush()
-
-    def count_ready(self) -> int:
-        return len(self._ready)
-
-    def gather(self, first: int) -> None:
-        """The client whose turn it was has more to say to the same clients: let their output wait
-        for that, but for those that others had something for."""
-        if not self._gathered:
-            self._gathers_until = self.loop.time() + GATHERING
-        self._gathered += self._ready[first:]
-        del self._ready[first:]
-        self._arm_flush()
-
     def check(self, challenge: Challenge) -> "asyncio.Future[bool]":
         """Have a password checked in a thread."""
         return self.loop.run_in_executor(self._checks, self.access.verify, challenge)
-
-    def _arm_flush(self) -> None:
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        self.router.agenda.now = now = self.loop.time()
-        ready, self._ready = self._ready, []
-        if not self.turns_due or now >= self._gathers_until:
-            ready += self._gathered
-            self._gathered.clear()
-        for client in ready:
-            client.flush()
-        if self._gathered:
-            self._arm_flush()
 
     def _arm_agenda(self) -> None:
         """Sessions, wills and messages that end by themselves."""
@@ -178,7 +138,7 @@ class Client(asyncio.BufferedProtocol):
             server.access,
             _peer_name(transport),
             self._loop.time(),
-            partial(server.schedule, self),
+            partial(server.outgoing.schedule, self),
         )
         if server.is_full():
             server.router.counters.refused += 1
@@ -214,20 +174,20 @@ class Client(asyncio.BufferedProtocol):
 
     def _take_turn(self) -> None:
         """Handle some packets; the rest in later turns, so that others get theirs."""
-        connection, server = self.connection, self._server
-        server.turns_due -= self._has_more
-        ready = server.count_ready()
+        connection, outgoing = self.connection, self._server.outgoing
+        outgoing.turns_due -= self._has_more
+        ready = len(outgoing)
         self._has_more = connection.process(self._loop.time())
         if self._has_more:
-            server.turns_due += 1
-            server.gather(ready)
+            outgoing.turns_due += 1
+            outgoing.gather(ready)
             self._loop.call_soon(self._take_turn)
         if self._lost_reason:
             if not self._has_more:
                 self._finish()
             return
         if connection.challenge and not self._check:
-            self._check = server.check(connection.challenge)
+            self._check = self._server.check(connection.challenge)
             self._check.add_done_callback(self._checked)
         self._hold_reading()
         if self._timer is None or connection.deadline_at < self._timer.when():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker import server as shell
+from broker import outgoing
 from broker.codec import encode
 from broker.connection import TURN
 from broker.packet_kinds import DISCONNECT
@@ -20,7 +20,7 @@ BURST = 10 * TURN
 @pytest.fixture
 def long_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no time-out of it ends a gathering here."""
-    monkeypatch.setattr(shell, "GATHERING", 1000.0)
+    monkeypatch.setattr(outgoing, "GATHERING", 1000.0)
 
 
 def burst(topic: str) -> bytes:
@@ -65,26 +65,26 @@ async def test_what_gathers_for_one_holds_nobody_else_up() -> None:
         other = await Raw.connect(port, "other")
         await reader.subscribe("burst")
         await other.subscribe("single")
-        server.turns_due += 1  # somebody who has more to say at any time
+        server.outgoing.turns_due += 1  # somebody who has more to say at any time
         written = writes_to(server, "reader")
         writer.send(burst("burst"))
         assert await writer.pings()  # all of the burst has been handled
         writer.send(encode(Publish("single", b"now")))
         assert await other.read() == Publish("single", b"now")
         assert len(b"".join(written)) < len(burst("burst"))
-        server.turns_due -= 1
+        server.outgoing.turns_due -= 1
         await read_burst(reader, "burst")
 
 
 async def test_gathering_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell, "GATHERING", 0.0)
+    monkeypatch.setattr(outgoing, "GATHERING", 0.0)
     async with serving() as (server, port):
         reader, writer = await Raw.connect(port, "reader"), await Raw.connect(port, "writer")
         await reader.subscribe("burst")
-        server.turns_due += 1
+        server.outgoing.turns_due += 1
         writer.send(burst("burst"))
         await read_burst(reader, "burst")
-        server.turns_due -= 1
+        server.outgoing.turns_due -= 1
 
 
 async def test_turns_of_those_who_have_gone_are_not_due() -> None:
@@ -97,7 +97,7 @@ async def test_turns_of_those_who_have_gone_are_not_due() -> None:
             other.send(burst("burst") + encode(Plain(DISCONNECT)) + burst("burst"))
             other.close()
         await until(lambda: not server.clients)
-        assert server.turns_due == 0
+        assert server.outgoing.turns_due == 0
 
 
 @pytest.fixture
