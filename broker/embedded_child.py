@@ -20,14 +20,14 @@ from broker.settings import BrokerSettings, from_json
 LINES_PER_SECOND: Final = 50
 # Open files beside connections: listeners, pipes, and some more.
 SPARE_FILES: Final = 64
-# The collector looks for cycles, of which asyncio leaves one for each connection that has ended.
-# Later, its work would be the same, but more at a time, and the memory that it frees too.
-COLLECT_AFTER: Final = 10_000
+# When the collector looks for cycles, of which asyncio leaves one for each connection that has
+# ended: seldom enough to cost nothing, often enough to have little to do, also among what is old.
+COLLECT_AFTER: Final = (1000, 5, 5)
 
 
 def main(version: str) -> int:
     settings = from_json(sys.stdin.buffer.readline().decode())
-    gc.set_threshold(COLLECT_AFTER, 20, 20)
+    gc.set_threshold(*COLLECT_AFTER)
     _allow_files(settings.limits.connections + SPARE_FILES)
     return asyncio.run(_serve(settings, version))
 

@@ -11,7 +11,7 @@ import struct
 from typing import Protocol
 
 HOST = "127.0.0.1"
-TRANSPORTS = ("tcp", "tls", "websocket", "websocket-tls")
+TRANSPORTS = ("tcp", "tls", "websocket", "websocket_tls")
 CHUNK = 1 << 18
 # Masking with zeros is correct and costs nothing: the load must not be the bottleneck.
 MASK = bytes(4)
