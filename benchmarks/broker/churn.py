@@ -38,6 +38,8 @@ CLIENT_IDS, TOPICS, LARGEST = 100, 200, 2000
 # Connected at a time; then one goes for each that comes.
 VISITORS = 50
 STREAM_RATE = 200
+# Of the stream under way: less than may wait for one client, or the broker would have to drop.
+STREAM_WINDOW = 20
 VISIT_RATE = 50
 # What the broker says to each of these needs an answer.
 ANSWERS = {PUBREC: PUBREL, PUBREL: PUBCOMP}
@@ -56,7 +58,7 @@ def churn(job: Job) -> Result:
     with watched(job) as watch:
         began_at = time.perf_counter()
         while (passed := time.perf_counter() - began_at) < job.seconds:
-            if load.sent < passed * STREAM_RATE:
+            if load.sent < passed * STREAM_RATE and load.sent - load.received < STREAM_WINDOW:
                 load.sent += load.publishers[0].send(1)
             if visits < passed * VISIT_RATE:
                 visits += 1

@@ -44,7 +44,7 @@ async def measure(
     """Every job on every engine, so many times."""
     samples = []
     for turn, job, engine in _turns(rows, rounds, engines):
-        sys.stderr.write(f"round {turn + 1}/{rounds}: {_described(job)}, {engine}\n")
+        sys.stderr.write(f"round {turn + 1}/{rounds}: {described(job)}, {engine}\n")
         samples.append(Sample(engine, turn, job, await run_job(engine, job)))
     return tuple(samples)
 
@@ -60,7 +60,7 @@ def _turns(
                 yield turn, job, engine
 
 
-def _described(job: Job) -> str:
+def described(job: Job) -> str:
     usual = asdict(Job(job.kind, job.seconds))
     return " ".join([job.kind, *(f"{k}={v}" for k, v in asdict(job).items() if v != usual[k])])
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from benchmarks.broker.contest import Sample
+from benchmarks.broker.contest import Sample, described
 from benchmarks.broker.rows import GOALS, Goal, Row
 from broker.settings import EngineName
 
@@ -86,9 +86,8 @@ def mistakes(samples: Sequence[Sample], engines: Sequence[EngineName]) -> list[s
     for engine in engines:
         own = [each for each in samples if each.engine is engine]
         wrong = [each for each in own if each.result.lost or each.result.misplaced]
-        lines += [
-            f"{engine}: {each.result.lost} lost, {each.result.misplaced} out of place: {each.job}"
-            for each in wrong
-        ]
+        for each in wrong:
+            what = f"{each.result.lost} lost, {each.result.misplaced} out of place"
+            lines.append(f"{engine}: {what} at {described(each.job)}")
         lines += [] if wrong else [f"{engine}: nothing lost, nothing out of place"]
     return lines
