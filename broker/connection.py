@@ -38,6 +38,10 @@ class State(StrEnum):
     ENDED = "ended"
 
 
+# When packets are looked at.
+LISTENING: Final = (State.CONNECTED, State.WAITING)
+
+
 class Connection:
     """One client. `wake` asks the shell to call `take_output` soon."""
 
@@ -121,7 +125,7 @@ class Connection:
             self._object(error)
         if self._throttle:
             self._hold(self._throttle, counters.received - received, now)
-        return self._listens() and self._incoming.has_bytes() and not self._held_until
+        return self.state in LISTENING and self._incoming.has_bytes() and not self._held_until
 
     def verified(self, now: float, *, is_right: bool) -> None:
         """The answer to `challenge`. Packets that came meanwhile are next."""
@@ -240,14 +244,11 @@ class Connection:
 
     # Packets
 
-    def _listens(self) -> bool:
-        return self.state is State.CONNECTED or self.state is State.WAITING
-
     def _handle_packets(self, now: float) -> None:
         incoming = self._incoming
         taken = 0
         try:
-            while self._work > 0 and incoming.has_bytes() and self._listens():
+            while self._work > 0 and self.state in LISTENING:
                 found = incoming.take(self._largest)
                 if found is None:
                     return
@@ -295,7 +296,7 @@ class Connection:
     def _hold(self, throttle: Throttle, messages: int, now: float) -> None:
         """Read the client later if it has sent more than its share."""
         free_at = throttle.settle(messages, now)
-        if free_at > now and self._listens():
+        if free_at > now and self.state in LISTENING:
             self._held_until = free_at
             self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
 

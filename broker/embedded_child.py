@@ -24,8 +24,9 @@ LINES_PER_SECOND: Final = 50
 # Open files beside those of clients: strangers, those that read why they were refused, listeners,
 # pipes, and some more.
 SPARE_FILES: Final = 64 + 2 * STRANGERS
-# The collector looks for cycles among objects that live long here; often would cost latency.
-COLLECT_AFTER: Final = 50_000
+# When the collector looks for cycles, of which asyncio leaves one for each connection that has
+# ended: seldom enough to cost nothing, often enough to have little to do, also among what is old.
+COLLECT_AFTER: Final = (1000, 5, 5)
 
 
 def main(version: str) -> int:
@@ -43,7 +44,7 @@ def run(
 ) -> None:
     """Serve until a signal, or until `attend` returns, which begins when clients can connect and
     is told of the signal. Raises EngineError if they cannot."""
-    gc.set_threshold(COLLECT_AFTER, 20, 20)
+    gc.set_threshold(*COLLECT_AFTER)
     log = Log()
     asyncio.run(_serve(_within_files(settings, log), version, log, attend))
 

@@ -39,6 +39,8 @@ class Incoming:
     def take(self, largest: int) -> tuple[int, int, int] | None:
         """The first byte of the next whole packet and where its body starts and ends."""
         position, data = self._position, self.data
+        if position >= self._size:
+            return None
         start = position + 2
         if start <= self._size and data[start - 1] < 0x80:
             end = start + data[start - 1]

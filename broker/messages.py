@@ -60,9 +60,11 @@ class Message:
         """The whole packet at QoS 1 or 2 for one receiver, not retained."""
         head = self._head
         if not head:
-            head = self._head = publish_head(self.encoded_topic, qos, len(self.payload))
-        first = b"\x32" if qos == 1 else b"\x34"
-        return b"".join((first, head, packet_id.to_bytes(2, "big"), self.payload))
+            head = publish_head(self.encoded_topic, self.qos, len(self.payload))
+            head = self._head = _FIRST[self.qos << 1] + head
+        if qos != self.qos:
+            head = _FIRST[qos << 1] + head[1:]
+        return head + packet_id.to_bytes(2, "big") + self.payload
 
     def packet(self, packet_id: int, qos: int, *, retain: bool, dup: bool) -> bytes:
         """The whole packet with flags, for the rare cases."""

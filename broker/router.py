@@ -260,9 +260,7 @@ class Router:
                 message.expires_at = self.agenda.now + extras.expiry
         if first & 1:
             self._retain(message, always=role.unlimited)
-        qos = message.qos
-        for session, granted in route.targets:
-            session.deliver(message, qos if qos < granted else granted)  # noqa: FURB136 - cheaper
+        route.deliver(message)
         if route.special or route.groups:
             route.deliver_special(message, sender, retain=bool(first & 1))
         work = route.size
@@ -299,8 +297,7 @@ class Router:
         route = self._routes.look_up(topic.encode())
         message = Message(route.topic, route.encoded, payload, 1, is_urgent=route.is_urgent)
         self._retain(message, always=True)
-        for session, granted in route.targets:
-            session.deliver(message, min(1, granted))
+        route.deliver(message)
         route.deliver_special(message, None, retain=True)
 
     def _retain(self, message: Message, *, always: bool) -> None:

@@ -20,7 +20,8 @@ ROUTES: Final = 4096
 class Route:
     """What is known about a topic: its encoding and its subscribers, until either changes.
 
-    `targets` get what comes in the short way, `special` have wishes: what MQTT 5 brought.
+    `targets` get what comes in the short way, `special` have wishes: what MQTT 5 brought. `size`
+    counts all of them.
     """
 
     __slots__ = ("encoded", "groups", "is_urgent", "size", "special", "targets", "topic")
@@ -30,9 +31,17 @@ class Route:
         self.encoded = write_text(topic)
         self.is_urgent = is_urgent
         self.size = 0
-        self.targets: list[tuple[Session, int]] = []
+        self.targets: dict[int, list[Session]] = {}  # by QoS
         self.special: list[tuple[Session, Grant, Grant | None]] = []
         self.groups: list[SharedGroup] = []
+
+    def deliver(self, message: Message) -> None:
+        """To the targets; those with the same QoS share what they remember of it."""
+        qos = message.qos
+        for granted, sessions in self.targets.items():
+            delivery = Delivery(message, qos if qos < granted else granted)  # noqa: FURB136 - cheaper
+            for session in sessions:
+                session.deliver(delivery)
 
     def deliver_special(self, message: Message, sender: Session | None, *, retain: bool) -> None:
         qos = message.qos
@@ -63,7 +72,8 @@ class Routes:
         route = Route(topic, is_urgent=any(covers(each, topic) for each in self._urgent))
         for subscriber, found in self._trie.match(topic).items():
             _add_target(route, subscriber, found)
-        route.size = len(route.targets) + len(route.special) + len(route.groups)
+        plain = sum(map(len, route.targets.values()))
+        route.size = plain + len(route.special) + len(route.groups)
         if len(self.known) >= ROUTES:
             self.known.clear()
         self.known[raw_topic] = route
@@ -127,4 +137,5 @@ def _add_target(route: Route, subscriber: Session | SharedGroup, found: list[Sub
         local = [each for each in found if not each.is_no_local]
         route.special.append((subscriber, grant(found), grant(local) if local else None))
     else:
-        route.targets.append((subscriber, max(each.qos for each in found)))
+        qos = max(each.qos for each in found)
+        route.targets.setdefault(qos, []).append(subscriber)

@@ -1,7 +1,7 @@
 """The shell of the embedded broker: sockets, timers and turns, asyncio.
 
 Fairness: a client's packets are handled a turn's worth at a time and its socket is not read
-meanwhile; what is to be written to it goes out in one piece per turn of the loop.
+meanwhile; what is to be written to it goes out in one piece per turn of the loop (`outgoing`).
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from broker.engine import EngineError
 from broker.entrance import STRANGERS
 from broker.layered_client import LayeredClient
 from broker.layers import Layer
+from broker.outgoing import Outgoing
 from broker.ports import describe
 from broker.router import Router
 from broker.server_client import READ_SIZE, Client
@@ -57,7 +58,7 @@ class Server:
         self._settings = settings
         self._checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="password")
         self._listeners: list[asyncio.Server] = []
-        self._ready: list[Client] = []
+        self.outgoing = Outgoing(self.loop, self.router.agenda)
         self._statistics = Statistics(self.router, version, self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
@@ -106,12 +107,6 @@ class Server:
             self.loop.call_soon(self._shake_hands)
         self._handshakes.append(step)
 
-    def schedule(self, client: Client) -> None:
-        """The client has output; all output goes out in the next turn of the loop."""
-        if not self._ready:
-            self.loop.call_soon(self._flush)
-        self._ready.append(client)
-
     def check(self, challenge: Challenge) -> "asyncio.Future[bool]":
         """Have a password checked in a thread."""
         return self.loop.run_in_executor(self._checks, self.access.verify, challenge)
@@ -141,12 +136,6 @@ class Server:
         assert self._certificates
         self._certificates.look()
         self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
-
-    def _flush(self) -> None:
-        ready, self._ready = self._ready, []
-        self.router.agenda.now = self.loop.time()
-        for client in ready:
-            client.flush()
 
     def _arm_agenda(self) -> None:
         """Sessions, wills and messages that end by themselves."""

@@ -53,7 +53,7 @@ class Client(asyncio.BufferedProtocol):
             server.access,
             _peer_name(transport),
             self._loop.time(),
-            partial(server.schedule, self),
+            partial(server.outgoing.schedule, self),
         )
         server.clients.add(self)
         self._arm_timer()
@@ -85,9 +85,13 @@ class Client(asyncio.BufferedProtocol):
 
     def _take_turn(self) -> None:
         """Handle some packets; the rest in later turns, so that others get theirs."""
-        connection = self.connection
+        connection, outgoing = self.connection, self._server.outgoing
+        outgoing.turns_due -= self._has_more
+        ready = len(outgoing)
         self._has_more = connection.process(self._loop.time())
         if self._has_more:
+            outgoing.turns_due += 1
+            outgoing.gather(ready)
             self._loop.call_soon(self._take_turn)
         if self._lost_reason:
             if not self._has_more:

@@ -135,18 +135,19 @@ class Session:
         self._urgent.drop_plain()
         self._normal.drop_plain()
 
-    def deliver(self, message: Message, qos: int) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         """Send now if nothing is in the way, else queue. The short way, before MQTT 5."""
         if self.is_open:
+            qos = delivery.qos
             if not qos:
-                self._write(message.plain())
+                self._write(delivery.message.plain())
                 return
             if len(self.inflight) < self._window:
                 packet_id = self._new_id()
-                self.inflight[packet_id] = Delivery(message, qos)
-                self._write(message.numbered(packet_id, qos))
+                self.inflight[packet_id] = delivery
+                self._write(delivery.message.numbered(packet_id, qos))
                 return
-        self._queue(Delivery(message, qos))
+        self._queue(delivery)
 
     def deliver_any(self, delivery: Delivery) -> None:
         """The same for any version."""
@@ -232,7 +233,7 @@ class Session:
         """
         self._room = ROOM
         self._steps_at_once = STEPS_AT_ONCE
-        if self._link is None or self._is_paused:
+        if self.is_open or self._link is None or self._is_paused:
             return False
         if self._repeats:
             self._repeat()
@@ -313,20 +314,21 @@ class Session:
     def _write(self, packet: bytes) -> None:
         link = self._link
         assert link is not None
-        link.out.append(packet)
-        link.wake()
+        out = link.out
+        if not out:  # else somebody has woken it already
+            link.wake()
+        out.append(packet)
         self._counters.sent += 1
         self._room -= len(packet)
         if self._room <= 0:
             self.is_open = False
 
     def _new_id(self) -> int:
-        packet_id = self._next_id
-        while True:
+        packet_id = self._next_id % 0xFFFF + 1
+        while packet_id in self.inflight:
             packet_id = packet_id % 0xFFFF + 1
-            if packet_id not in self.inflight:
-                self._next_id = packet_id
-                return packet_id
+        self._next_id = packet_id
+        return packet_id
 
     def _queue(self, delivery: Delivery) -> None:
         message = delivery.message
