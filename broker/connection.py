@@ -21,6 +21,7 @@ from broker.framing import Incoming
 from broker.packets import MQTT_3_1_1, MQTT_5, NONE, Connect, Farewell, Properties, Will
 from broker.reasons import ReasonCode
 from broker.router import Router
+from broker.routes import require_levels
 from broker.session import Session
 from broker.terms import LARGEST_PACKET
 
@@ -209,8 +210,12 @@ class Connection:
         if first >> 4 != packets.CONNECT:
             raise ProtocolError("the first packet is not a CONNECT")
         self._version = codec.read_version(data, start, end)
+        if self._version == MQTT_5:
+            self._incoming.refuse_padding()
         connect = codec.decode_body(first, data, start, end)
         assert isinstance(connect, Connect)
+        if connect.will:  # when it is published, nobody is there any more to be told
+            require_levels(connect.will.topic, self._router.limits.topic_levels)
         self._connect = connect
         answer = greeting.objection(connect) or self._access.identify(
             connect.username, connect.password

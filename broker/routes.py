@@ -59,10 +59,7 @@ class Routes:
     def look_up(self, raw_topic: bytes) -> Route:
         """For a topic that is not in `known`. Raises MalformedPacketError for what is none."""
         topic = read_topic(raw_topic)
-        if topic.count("/") >= self._limits.topic_levels:
-            raise MalformedPacketError(
-                "a topic with too many levels", ReasonCode.TOPIC_NAME_INVALID
-            )
+        require_levels(topic, self._limits.topic_levels)
         route = Route(topic, is_urgent=any(covers(each, topic) for each in self._urgent))
         for subscriber, found in self._trie.match(topic).items():
             _add_target(route, subscriber, found)
@@ -104,6 +101,12 @@ class Routes:
 
     def is_empty(self) -> bool:
         return self._trie.is_empty()
+
+
+def require_levels(topic: str, most: int) -> None:
+    """Raises MalformedPacketError for a topic that would make the tries too deep."""
+    if topic.count("/") >= most:
+        raise MalformedPacketError("a topic with too many levels", ReasonCode.TOPIC_NAME_INVALID)
 
 
 def _add_target(route: Route, subscriber: Session | SharedGroup, found: list[Subscription]) -> None:

@@ -99,6 +99,29 @@ def test_numbers_are_as_short_as_can_be(length: bytes) -> None:
     assert was_closed(peer, MQTT_5, MALFORMED)
 
 
+@shows(v5="1.5.5-1")
+@pytest.mark.parametrize("ping", [b"\xc0\x80\0", b"\xc0\x80\x80\x80\0"])
+def test_a_remaining_length_is_as_short_as_can_be(ping: bytes) -> None:
+    peer = connect(Hub(), MQTT_5)
+    peer.send(ping)
+    assert was_closed(peer, MQTT_5, MALFORMED)
+
+
+@shows(v5="1.5.5-1")
+def test_so_is_that_of_the_connect() -> None:
+    whole = encode(Connect("c", version=MQTT_5), MQTT_5)
+    padded = whole[:1] + bytes((whole[1] | 0x80,)) + b"\0" + whole[2:]
+    peer, _ = refused_connect(Hub(), padded, MQTT_5)
+    assert peer.is_closed
+
+
+def test_before_mqtt_5_a_length_may_be_padded() -> None:
+    """Nothing forbids it there, and mosquitto takes it."""
+    peer = connect(Hub(), packets.MQTT_3_1_1)
+    peer.send(b"\xc0\x80\0", b"\xc0\x80\x80\x80\0")
+    assert peer.got() == [PONG, PONG]
+
+
 @shows(v5="1.5.7-1")
 @pytest.mark.parametrize("pair", [NOT_UTF8 + b"\0\1v", b"\0\1k" + NOT_UTF8, WITH_NULL + b"\0\1v"])
 def test_both_halves_of_a_user_property_are_utf8(pair: bytes) -> None:

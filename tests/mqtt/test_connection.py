@@ -1,5 +1,7 @@
 """One client's protocol: the beginning, the end, time, and packets that may not come."""
 
+from dataclasses import replace
+
 import pytest
 
 from broker import packets
@@ -49,6 +51,18 @@ def test_an_unknown_version_gets_its_connack(hub: Hub) -> None:
     peer.send(bytes.fromhex("101000044d5154540602003c0003210014") + b"\0\0")
     assert peer.got() == [Connack(session_present=False, code=1)]
     assert peer.is_closed
+
+
+@pytest.mark.parametrize("version", [packets.MQTT_3_1_1, packets.MQTT_5])
+def test_a_will_with_too_many_levels_is_refused_while_somebody_is_there(version: int) -> None:
+    hub = Hub(settings(limits=Limits(topic_levels=2)))
+    deep = Will("a/b/c", b"", 0, retain=False)
+    peer = hub.peer()
+    peer.send(Connect("a", will=deep, version=version))
+    answer = [Connack(session_present=False, code=0x90)] if version == packets.MQTT_5 else []
+    assert [replace(each, properties=packets.NONE) for each in peer.got()] == answer
+    assert peer.is_closed
+    hub.connect("b", will=Will("a/b", b"", 0, retain=False), version=version).vanish()
 
 
 @pytest.mark.parametrize(
