@@ -313,5 +313,5 @@ class Connection:
         if will and delay:
             router.postpone_will(session.client_id, will, role, delay)
         router.close_session(session)
-        if will and not delay and not router.publish_will(will, role):
+        if will and not delay and not router.publish_will(will, role, session):
             router.report(f"{self.name} may not publish its will to {will.topic}: dropped")

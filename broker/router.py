@@ -116,8 +116,8 @@ class Router:
             assert wanted is not None
             self._routes.remove(wanted, session)
         for delivery in session.leave():
-            if delivery.group:
-                message = delivery.message
+            message = delivery.message
+            if delivery.group and message.expires_at > self.agenda.now:
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
 
@@ -212,12 +212,15 @@ class Router:
         work = route.size
         return work if crowded == self.counters.crowded else work + CROWDED_WORK
 
-    def publish_will(self, will: Will, role: CompiledRole) -> bool:
-        """A will is a message like any other, with the rights of the connection that left it."""
+    def publish_will(self, will: Will, role: CompiledRole, sender: Session | None) -> bool:
+        """A message like any other, by the client that left it and with its connection's rights."""
         first = will.qos << 1 | will.retain
         wanted = will.properties
         extras = PublishExtras(write_forwarded(wanted), wanted.message_expiry)
-        return self.publish(will.topic.encode(), will.payload, first, role, extras=extras) >= 0
+        work = self.publish(
+            will.topic.encode(), will.payload, first, role, sender=sender, extras=extras
+        )
+        return work >= 0
 
     def postpone_will(self, client_id: str, will: Will, role: CompiledRole, delay: float) -> None:
         """MQTT 5: unless the client comes back in time, and at the latest when its session ends."""
@@ -231,7 +234,7 @@ class Router:
     def publish_waiting_will(self, client_id: str) -> None:
         self.agenda.cancel(("will", client_id))
         waiting = self._wills.pop(client_id, None)
-        if waiting and not self.publish_will(*waiting):
+        if waiting and not self.publish_will(*waiting, self._sessions.get(client_id)):
             self.report(f"{client_id} may not publish its will to {waiting[0].topic}: dropped")
 
     def publish_own(self, topic: str, payload: bytes) -> None:

@@ -8,17 +8,20 @@ from broker.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
+    Connect,
     Properties,
     Publish,
     Suback,
     Subscribe,
     Unsuback,
     Unsubscribe,
+    Will,
 )
 from broker.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     connect,
+    lasting,
     only,
     publish,
     raw,
@@ -165,6 +168,23 @@ def test_no_local() -> None:
     assert peer.payloads() == [b"yours"]
     peer.send(Subscribe(2, (("#", 0),)), Publish("a", b"by the other one"))
     assert peer.payloads() == [b"by the other one"]
+
+
+@shows(v5="3.8.3-3")
+@pytest.mark.parametrize("delay", [0, 2])
+def test_no_local_holds_for_the_own_will(delay: int) -> None:
+    """The client publishes it, though the broker does the work."""
+    hub = Hub()
+    will = Will("a", b"gone", 1, retain=False, properties=Properties(will_delay=delay))
+    peer = lasting(hub, MQTT_5, will=will)
+    peer.send(Subscribe(1, (("a", 1 | NO_LOCAL),)))
+    other = subscriber(hub, MQTT_5, "a", 1 | NO_LOCAL)
+    peer.vanish()
+    hub.pass_time(3)
+    assert other.payloads() == [b"gone"]
+    again = hub.peer()
+    again.send(Connect("client", clean_session=False, version=MQTT_5))
+    assert again.payloads() == []
 
 
 # UNSUBSCRIBE

@@ -13,12 +13,16 @@ EXECUTIONS = 600
 SEED = 5
 
 
+def execute_all(part: int, parts: int) -> None:
+    for number in range(part, EXECUTIONS, parts):
+        execute(SEED, number)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_nothing_breaks(part: int) -> None:
     """Part by part, so that they run beside each other; `scripts/fuzz` runs as many as wanted."""
     with bounded_time():
-        for number in range(part, EXECUTIONS, 4):
-            execute(SEED, number)
+        execute_all(part, 4)
 
 
 def forget_nothing(*_: object) -> None:
@@ -35,5 +39,4 @@ def forget_nothing(*_: object) -> None:
 )
 def test_a_broken_broker_is_found(place: type, name: str, promise: str) -> None:
     with patch.object(place, name, forget_nothing), pytest.raises(WrongError, match=promise):
-        for number in range(EXECUTIONS):
-            execute(SEED, number)
+        execute_all(0, 1)

@@ -1,7 +1,5 @@
 """One client's protocol: the beginning, the end, time, and packets that may not come."""
 
-from dataclasses import replace
-
 import pytest
 
 from broker import packets
@@ -59,8 +57,8 @@ def test_a_will_with_too_many_levels_is_refused_while_somebody_is_there(version:
     deep = Will("a/b/c", b"", 0, retain=False)
     peer = hub.peer()
     peer.send(Connect("a", will=deep, version=version))
-    answer = [Connack(session_present=False, code=0x90)] if version == packets.MQTT_5 else []
-    assert [replace(each, properties=packets.NONE) for each in peer.got()] == answer
+    codes = [each.code for each in peer.got() if isinstance(each, Connack)]
+    assert codes == ([0x90] if version == packets.MQTT_5 else [])
     assert peer.is_closed
     hub.connect("b", will=Will("a/b", b"", 0, retain=False), version=version).vanish()
 
