@@ -212,7 +212,7 @@ class Connection:
         self._version = codec.read_version(data, start, end)
         if self._version == MQTT_5:
             self._incoming.refuse_padding()
-        connect = codec.decode_body(first, data, start, end)
+        connect = codec.decode_body(first, data, start, end, self._version)
         assert isinstance(connect, Connect)
         if connect.will:  # when it is published, nobody is there any more to be told
             require_levels(connect.will.topic, self._router.limits.topic_levels)

@@ -29,7 +29,7 @@ EVERYTHING: Final = (
     Rule(Action.SUBSCRIBE, "$SYS/#", allow=True),
 )
 ANONYMOUS: Final = ""
-MOSQUITTOS: Final = Limits(receive_maximum=20, topic_aliases=10)
+MOSQUITTOS: Final = Limits(receive_maximum=20, topic_aliases=10, topic_levels=201)
 # Nothing that a client could see, or what this broker does anyway, by name and value.
 WITHOUT_EFFECT: Final = {
     "log_dest", "log_timestamp", "log_type", "sys_interval", "user",

@@ -284,12 +284,20 @@ def test_what_fits_no_return_code_is_closed_without(version: int) -> None:
     assert got == [] if version == MQTT_3_1_1 else isinstance(got[0], Connack)
 
 
+def test_flags_that_mqtt_3_1_does_not_use_do_not_matter_there() -> None:
+    peer, got = refused_connect(Hub(), raw_connect(3, 0x03, name=b"\0\6MQIsdp"), packets.MQTT_3_1)
+    assert (peer.is_closed, got) == (False, [Connack(session_present=False, code=0)])
+    marked = b"\x14" + raw_connect(3, 0x02, name=b"\0\6MQIsdp")[1:]
+    peer, got = refused_connect(Hub(), marked, packets.MQTT_3_1)
+    assert (peer.is_closed, got) == (False, [Connack(session_present=False, code=0)])
+
+
 def test_a_connect_of_mqtt_3_1_is_taken() -> None:
     hub = Hub()
     peer = hub.peer()
     peer.send(Connect("old", version=packets.MQTT_3_1, clean_session=False))
     assert peer.got() == [Connack(session_present=False, code=0)]
-    peer.send(raw_subscribe(3, b"\0\1a", 1, first=0x8A), Subscribe(2, (("a#", 2),)))
+    peer.send(raw_subscribe(3, b"\0\1a", 1, first=0x8A), Subscribe(2, (("a/" * 64, 2),)))
     assert [each.codes for each in peer.got() if isinstance(each, Suback)] == [(1,), (2,)]
     publish(hub, qos=1)
     assert peer.payloads() == [b"x"]

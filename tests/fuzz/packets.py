@@ -33,10 +33,10 @@ LEVELS: Final = ("", "a", "b", "$x", "urgent", "secret", "é")
 TOPICS: Final = ("a", "a/b", "b", "a", "a/b", "b", "urgent/a", "secret", "$SYS/a")
 WILD_TOPICS: Final = ("a/b/a/b/a/b", "/", "#", "", "\n")
 FILTERS: Final = (
-    "#", "+", "a", "a/b", "a/#", "+/b", "urgent/+", "secret", "$SYS/#", "/", "a#", "",
-    "a/b/a/b/a/b", "$share/g/a", "$share/g/#", "$share/h/#", "$share/g/secret", "$share/g",
-    "$share//a",    "$share/+/a",
+    "#", "+", "a", "a/b", "a/#", "+/b", "urgent/+", "secret", "$SYS/#", "/", "a/b/a/b/a/b",
+    "$share/g/a", "$share/g/#", "$share/h/#", "$share/g/secret",
 )  # fmt: skip
+WILD_FILTERS: Final = ("a#", "", "$share/g", "$share//a", "$share/+/a", "#/a")
 LONGS: Final = (0, 1, 2, 5, 60, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 WORDS: Final = (0, 1, 2, 3, 30, 0x7FFF, 0xFFFF)
 
@@ -225,8 +225,8 @@ class Maker:
     def _filter(self) -> str:
         draw = self.random
         if draw.random() < 0.8:
-            return draw.choice(FILTERS)
-        return "/".join(draw.choices((*LEVELS, "+", "+", "#"), k=draw.choice((1, 2, 3, 7))))
+            return draw.choice(WILD_FILTERS if self._is_wild() else FILTERS)
+        return "/".join(draw.choices((*LEVELS, "+", "+"), k=draw.choice((1, 2, 3, 7))))
 
     def _options(self) -> int:
         draw = self.random
