@@ -54,6 +54,8 @@ class Wanted:
 
     def settings(self) -> BrokerSettings:
         names = (ANONYMOUS, *self.users)
+        if set(self.rules or ()) - set(names):
+            raise NotApplicableError("users without a password_file")
         roles = tuple(Role(f"role {name}", self._rules(name)) for name in names)
         users = tuple(User(name, hashed, f"role {name}") for name, hashed in self.users.items())
         listeners = tuple(Listener(HOST, port) for port in self.ports)
@@ -91,7 +93,7 @@ def _access(wanted: Wanted, value: str) -> None:
             name = rest
         elif kind == "topic":
             wanted.rules.setdefault(name, []).extend(_rules_of(rest))
-        else:
+        elif not kind.startswith("#"):
             raise NotApplicableError(f"acl_file with {kind}")
 
 
@@ -145,10 +147,11 @@ def main(arguments: list[str]) -> int:
             wanted = Wanted(is_open=True)
         if "-p" in arguments:
             wanted.ports.append(int(arguments[arguments.index("-p") + 1]))
+        settings = wanted.settings()
     except NotApplicableError as error:
         Path(os.environ["EDGE_NOT_APPLICABLE"]).write_text(str(error))
         return 3
-    become_broker(wanted.settings())
+    become_broker(settings)
     return 0
 
 
