@@ -92,8 +92,12 @@ def left_over() -> int:
 
 def fuzz(seed: int, minutes: float, coverage: Coverage) -> Result:
     """CPU minutes, so that two runs on machines of one speed do the same."""
-    result, until = Result(), time.process_time() + minutes * 60
+    started_at, told_minutes = time.process_time(), 0
+    result, until = Result(), started_at + minutes * 60
     while time.process_time() < until and len(result.crashes) < MOST_CRASHES:
+        if time.process_time() > started_at + 60 * (told_minutes + 1):
+            told_minutes += 1
+            print(f"{told_minutes} minutes: {result.executions} executions", flush=True)
         number = result.executions
         result.executions += 1
         try:
@@ -103,7 +107,8 @@ def fuzz(seed: int, minutes: float, coverage: Coverage) -> Result:
                 require(not left_over(), "no object is left")
         except Exception as error:  # noqa: BLE001 - any is what is looked for
             if result.note(number, error):
-                print(f"crash: {place_of(error)}\n  scripts/fuzz --seed {seed} --only {number}")
+                print(f"crash: {place_of(error)}")
+                print(f"  scripts/fuzz --seed {seed} --only {number}", flush=True)
     return result
 
 
