@@ -186,7 +186,8 @@ class Model:
                 qos = min(message.qos, max(each.qos for each in found))
                 keeps = session.is_5 and any(each.keeps_retain for each in found)
                 retain = message.retain and keeps
-                self._deliver(session, Delivery(message, qos, retain, _identifiers(found)))
+                identifiers = _identifiers(found) if session.is_5 else ()
+                self._deliver(session, Delivery(message, qos, retain, identifiers))
         for group in list(self.groups):
             if matches(group.split("/", 2)[2], message.topic):
                 self._share(group, message, retain=message.retain)
