@@ -79,7 +79,6 @@ class Caller:
 
     peer: tools.Peer
     unreleased: dict[int, Publish] = field(default_factory=dict)
-    next_id: int = 0
 
     @property
     def is_5(self) -> bool:
@@ -151,8 +150,6 @@ class Clients(RuleBasedStateMachine):
             assert old.peer.is_closed
             old.peer.vanish()
         self.settle(client, Connack(existed, 0))
-        if existed and old:
-            caller.next_id = old.next_id
 
     @rule(client=CLIENTS, text=FILTERS, options=OPTIONS)
     def subscribe(self, client: str, text: str, options: Options) -> None:
@@ -210,10 +207,9 @@ class Clients(RuleBasedStateMachine):
         caller = self.callers[client]
         self.count += 1
         payload = b"" if is_empty else str(self.count).encode()
-        caller.next_id += 1
         has_expiry = caller.is_5 and expiry is not None
         wanted = Properties(message_expiry=expiry) if has_expiry else NONE
-        packet_id = caller.next_id if qos else 0
+        packet_id = self.count if qos else 0  # never one that an earlier connection still uses
         sent = Publish(topic, payload, qos, retain, packet_id=packet_id, properties=wanted)
         expires_at = self.model.now + (expiry or 0) if has_expiry else math.inf
         self.model.publish(Message(topic, payload, qos, retain, client, expires_at))
