@@ -102,7 +102,10 @@ def decode_body(first: int, data: bytes, start: int, end: int, version: int = MQ
 
 
 def _flags(first: int, version: int) -> int:
-    """The low half of the first byte; in MQTT 3.1 more packets than PUBLISH may be duplicates."""
+    """The low half of the first byte; MQTT 3.1 lets more packets than PUBLISH be duplicates, and
+    says nothing about that of a CONNECT."""
+    if version == MQTT_3_1 and first >> 4 == CONNECT:
+        return 0
     has_dup = version == MQTT_3_1 and first >> 4 in FLAGS
     return first & (0x07 if has_dup else 0x0F)
 
@@ -247,7 +250,7 @@ def _read_protocol(reader: Reader) -> int:
 def _decode_connect(reader: Reader) -> Connect:
     version = _read_protocol(reader)
     flags = reader.byte()
-    if flags & 0x01 or flags & 0x18 == 0x18:
+    if (flags & 0x01 and version != MQTT_3_1) or flags & 0x18 == 0x18:
         raise MalformedPacketError("CONNECT flags that do not exist")
     has_lone_password = flags & 0xC0 == 0x40 and version != MQTT_5
     if (not flags & 0x04 and flags & 0x38) or has_lone_password:

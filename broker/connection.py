@@ -266,10 +266,12 @@ class Connection:
             raise ProtocolError("the first packet is not a CONNECT")
         self._router.counters.connects += 1
         self._version = codec.read_version(data, start, end)
-        connect = codec.decode_body(first, data, start, end)
+        if self._version == MQTT_5:
+            self._incoming.refuse_padding()
+        connect = codec.decode_body(first, data, start, end, self._version)
         assert isinstance(connect, Connect)
         self._connect = connect
-        if connect.will:
+        if connect.will:  # when it is published, nobody is there any more to be told
             self._router.require_small(connect.will)
         answer = greeting.objection(connect) or self._access.identify(
             connect.username, connect.password, self.certified

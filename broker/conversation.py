@@ -15,7 +15,7 @@ from broker.reasons import ReasonCode
 from broker.refusals import Limit
 from broker.router import Router
 from broker.session import Session
-from broker.subscriptions import Subscription
+from broker.subscriptions import Subscription, require_filters
 
 # A subscription costs more work: every route is looked up again, retained messages are sought.
 SUBSCRIBE_UNITS: Final = 5
@@ -108,14 +108,15 @@ class Conversation:
         elif kind == PUBREL:
             session.received.discard(packet_id)
             self._answer(acknowledgement(PUBCOMP, packet_id))
-        else:
-            session.complete(packet_id)
+        elif not session.complete(packet_id):
+            raise ProtocolError("PUBCOMP for a message that was not released")
 
     def _on_request(self, packet: packets.Packet) -> int:
         match packet:
             case Subscribe():
                 return self._on_subscribe(packet)
             case Unsubscribe(packet_id, filters):
+                require_filters(filters)
                 for topic_filter in filters:
                     self._router.unsubscribe(self._session, topic_filter)
                 self._answer(codec.acknowledgement(packets.UNSUBACK, packet_id))
@@ -141,6 +142,7 @@ class Conversation:
 
     def _subscribe(self, packet: Subscribe, identifier: int) -> tuple[int, ...]:
         """MQTT 5's reason code for each filter."""
+        require_filters(text for text, _ in packet.filters)
         codes = tuple(
             self._router.subscribe(self._session, text, Subscription(options, identifier))
             for text, options in packet.filters

@@ -24,7 +24,7 @@ from broker.properties import NO_EXTRAS, read_publish_extras
 from broker.reasons import ReasonCode
 from broker.router import FORBIDDEN, RESERVED, Router
 from broker.session import Session
-from broker.subscriptions import SHARE_PREFIX
+from broker.subscriptions import SHARE_PREFIX, require_filters
 
 # Beside the router's answers: it was passed on, but is not retained.
 _UNRETAINED: Final = -3
@@ -163,8 +163,8 @@ class Conversation5(Conversation):
             session.received.discard(packet_id)
             code = ReasonCode.SUCCESS if is_known else ReasonCode.PACKET_ID_NOT_FOUND
             self._acknowledge(packets.PUBCOMP, packet_id, code)
-        else:
-            session.complete(packet_id)
+        elif not session.complete(packet_id):
+            raise ProtocolError("PUBCOMP for a message that was not released")
 
     def _on_received(self, packet_id: int, *, has_failed: bool) -> None:
         session = self._session
@@ -207,6 +207,7 @@ class Conversation5(Conversation):
         return len(packet.filters) * SUBSCRIBE_UNITS
 
     def _on_unsubscribe(self, packet: Unsubscribe) -> int:
+        require_filters(packet.filters)
         codes = tuple(self._router.unsubscribe(self._session, each) for each in packet.filters)
         self._send(Unsuback(packet.packet_id, codes, self._because(max(codes))))
         return len(packet.filters) * SUBSCRIBE_UNITS

@@ -1,8 +1,12 @@
 """Cuts a stream of bytes into packets, pure. Holds at most one packet that is not whole."""
 
+from typing import Final
+
 from broker.codec import frame
 from broker.fields import MalformedPacketError
 from broker.reasons import ReasonCode
+
+_PADDED: Final = "a remaining length that is longer than needed"
 
 
 class Incoming:
@@ -11,7 +15,9 @@ class Incoming:
     `data` holds the bytes that `take`'s answers point into; they stay until the next `feed`.
     """
 
-    __slots__ = ("_needed", "_partial", "_position", "_size", "data")
+    __slots__ = (
+        "_is_strict", "_needed", "_partial", "_position", "_size", "_was_padded", "data",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.data = b""
@@ -19,6 +25,14 @@ class Incoming:
         self._size = 0
         self._partial = bytearray()
         self._needed = 0
+        self._is_strict = False
+        self._was_padded = False
+
+    def refuse_padding(self) -> None:
+        """MQTT 5 wants lengths as short as can be, earlier versions do not say; also so far."""
+        self._is_strict = True
+        if self._was_padded:
+            raise MalformedPacketError(_PADDED)
 
     def feed(self, data: bytes) -> None:
         if self._position < self._size:
@@ -46,6 +60,10 @@ class Incoming:
             end = start + data[start - 1]
         elif bounds := frame(data, position):
             start, end = bounds
+            if not data[start - 1]:  # the last of several bytes adds nothing
+                self._was_padded = True
+                if self._is_strict:
+                    raise MalformedPacketError(_PADDED)
         else:
             self._keep_partial(0)
             return None

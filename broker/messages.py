@@ -13,6 +13,8 @@ from broker.properties import write_message_expiry
 
 # What a waiting message costs beside its payload, for the limits that are in bytes.
 OVERHEAD: Final = 200
+# Seconds: what adding and subtracting instants may do, also to the longest expiry.
+CLOCK_ERROR: Final = 0.001
 
 
 class Message:
@@ -106,7 +108,8 @@ class Message:
         """The properties and the payload."""
         properties = extra + self.forwarded
         if self.expires_at < math.inf:
-            left = max(math.ceil(self.expires_at - now), 0)
+            # Less than a float's error makes no second: it must not become more than was asked.
+            left = max(math.ceil(self.expires_at - now - CLOCK_ERROR), 0)
             properties += write_message_expiry(left)
         return b"".join((write_variable(len(properties)), properties, self.payload))
 

@@ -111,10 +111,12 @@ class Router:
             self.postpone_will(session.client_id, will, role, delay)
         self.close_session(session)
         if will and not delay:
-            self._publish_last(session.client_id, will, role)
+            self._publish_last(session.client_id, will, role, session)
 
-    def _publish_last(self, client_id: str, will: Will, role: CompiledRole) -> None:
-        if not self.publish_will(will, role):
+    def _publish_last(
+        self, client_id: str, will: Will, role: CompiledRole, sender: Session | None
+    ) -> None:
+        if not self.publish_will(will, role, sender):
             self.report(f"{client_id} may not publish its will to {will.topic}: dropped")
 
     def close_session(self, session: Session) -> None:
@@ -147,8 +149,8 @@ class Router:
             assert wanted is not None
             self._routes.remove(wanted, session)
         for delivery in session.leave():
-            if delivery.group:
-                message = delivery.message
+            message = delivery.message
+            if delivery.group and message.expires_at > self.agenda.now:
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
 
@@ -270,12 +272,15 @@ class Router:
         """Raises MalformedPacketError for a will whose topic is beyond the limits."""
         self._routes.require_small(will.topic.encode())
 
-    def publish_will(self, will: Will, role: CompiledRole) -> bool:
-        """A will is a message like any other, with the rights of the connection that left it."""
+    def publish_will(self, will: Will, role: CompiledRole, sender: Session | None) -> bool:
+        """A message like any other, by the client that left it and with its connection's rights."""
         first = will.qos << 1 | will.retain
         wanted = will.properties
         extras = PublishExtras(write_forwarded(wanted), wanted.message_expiry)
-        return self.publish(will.topic.encode(), will.payload, first, role, extras=extras) >= 0
+        work = self.publish(
+            will.topic.encode(), will.payload, first, role, sender=sender, extras=extras
+        )
+        return work >= 0
 
     def postpone_will(self, client_id: str, will: Will, role: CompiledRole, delay: float) -> None:
         """MQTT 5: unless the client comes back in time, and at the latest when its session ends."""
@@ -290,7 +295,7 @@ class Router:
         self.agenda.cancel(("will", client_id))
         waiting = self._wills.pop(client_id, None)
         if waiting:
-            self._publish_last(client_id, *waiting)
+            self._publish_last(client_id, *waiting, self._sessions.get(client_id))
 
     def publish_own(self, topic: str, payload: bytes) -> None:
         """A retained message of the broker itself."""

@@ -209,11 +209,15 @@ class Session:
             self.inflight[packet_id] = None
         return True
 
-    def complete(self, packet_id: int) -> None:
-        """A PUBCOMP came, or a PUBREC that refuses."""
-        if self.inflight.get(packet_id, self) is None:
-            del self.inflight[packet_id]
-            self._continue()
+    def complete(self, packet_id: int) -> bool:
+        """A PUBCOMP came, or a PUBREC that refuses; False if it answers what was not released."""
+        if packet_id not in self.inflight:
+            return True
+        if self.inflight[packet_id] is not None:
+            return False
+        del self.inflight[packet_id]
+        self._continue()
+        return True
 
     def pause(self) -> None:
         """The socket takes nothing more for now."""

@@ -25,7 +25,7 @@ class SharedGroup:
             return False
         grant = self.members.pop(session)
         self.members[session] = grant  # the others are first now
-        keeps = retain and grant.keeps_retain
+        keeps = retain and grant.keeps_retain and session.terms.is_5
         granted = min(qos, grant.qos)
         session.deliver_any(Delivery(message, granted, keeps, grant.identifiers, self))
         return True

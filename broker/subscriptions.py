@@ -1,9 +1,11 @@
 """Subscriptions with their options, shared ones, and what several of them grant together. Pure."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from broker.fields import MalformedPacketError
 from broker.properties import write_subscription_ids
 from broker.topics import is_valid_filter
 
@@ -64,6 +66,14 @@ class WantedFilter:
 
     def is_valid(self, most_levels: int) -> bool:
         return is_valid_filter(self.topic_filter, most_levels)
+
+
+def require_filters(texts: Iterable[str]) -> None:
+    """Raises MalformedPacketError for what is no filter at all, whoever asks for it."""
+    for text in texts:
+        wanted = take_apart(text)
+        if wanted is None or not wanted.is_valid(sys.maxsize):
+            raise MalformedPacketError("this is no topic filter")
 
 
 def take_apart(text: str) -> WantedFilter | None:

@@ -283,3 +283,16 @@ def test_more_under_way_than_the_broker_takes_closes() -> None:
     for packet_id in range(1, 10):
         old.send(Publish("a", b"", 2, packet_id=packet_id))
     assert not old.is_closed
+
+
+@shows(v3="4.8.0-1", v5="4.13.1-1")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_pubcomp_for_what_was_not_released_closes(version: int, qos: int) -> None:
+    hub = Hub()
+    reader = subscriber(hub, version)
+    publish(hub, qos=qos)
+    (message,) = reader.published()
+    reader.send(Acknowledge(packets.PUBCOMP, 9))  # of nothing at all: ignored
+    assert not reader.is_closed
+    reader.send(Acknowledge(packets.PUBCOMP, message.packet_id))
+    assert was_closed(reader, version, ReasonCode.PROTOCOL_ERROR)

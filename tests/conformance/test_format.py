@@ -99,6 +99,29 @@ def test_numbers_are_as_short_as_can_be(length: bytes) -> None:
     assert was_closed(peer, MQTT_5, MALFORMED)
 
 
+@shows(v5="1.5.5-1")
+@pytest.mark.parametrize("ping", [b"\xc0\x80\0", b"\xc0\x80\x80\x80\0"])
+def test_a_remaining_length_is_as_short_as_can_be(ping: bytes) -> None:
+    peer = connect(Hub(), MQTT_5)
+    peer.send(ping)
+    assert was_closed(peer, MQTT_5, MALFORMED)
+
+
+@shows(v5="1.5.5-1")
+def test_so_is_that_of_the_connect() -> None:
+    whole = encode(Connect("c", version=MQTT_5), MQTT_5)
+    padded = whole[:1] + bytes((whole[1] | 0x80,)) + b"\0" + whole[2:]
+    peer, _ = refused_connect(Hub(), padded, MQTT_5)
+    assert peer.is_closed
+
+
+def test_before_mqtt_5_a_length_may_be_padded() -> None:
+    """Nothing forbids it there, and mosquitto takes it."""
+    peer = connect(Hub(), packets.MQTT_3_1_1)
+    peer.send(b"\xc0\x80\0", b"\xc0\x80\x80\x80\0")
+    assert peer.got() == [PONG, PONG]
+
+
 @shows(v5="1.5.7-1")
 @pytest.mark.parametrize("pair", [NOT_UTF8 + b"\0\1v", b"\0\1k" + NOT_UTF8, WITH_NULL + b"\0\1v"])
 def test_both_halves_of_a_user_property_are_utf8(pair: bytes) -> None:
@@ -261,12 +284,20 @@ def test_what_fits_no_return_code_is_closed_without(version: int) -> None:
     assert got == [] if version == MQTT_3_1_1 else isinstance(got[0], Connack)
 
 
+def test_flags_that_mqtt_3_1_does_not_use_do_not_matter_there() -> None:
+    peer, got = refused_connect(Hub(), raw_connect(3, 0x03, name=b"\0\6MQIsdp"), packets.MQTT_3_1)
+    assert (peer.is_closed, got) == (False, [Connack(session_present=False, code=0)])
+    marked = b"\x14" + raw_connect(3, 0x02, name=b"\0\6MQIsdp")[1:]
+    peer, got = refused_connect(Hub(), marked, packets.MQTT_3_1)
+    assert (peer.is_closed, got) == (False, [Connack(session_present=False, code=0)])
+
+
 def test_a_connect_of_mqtt_3_1_is_taken() -> None:
     hub = Hub()
     peer = hub.peer()
     peer.send(Connect("old", version=packets.MQTT_3_1, clean_session=False))
     assert peer.got() == [Connack(session_present=False, code=0)]
-    peer.send(raw_subscribe(3, b"\0\1a", 1, first=0x8A), Subscribe(2, (("a#", 2),)))
+    peer.send(raw_subscribe(3, b"\0\1a", 1, first=0x8A), Subscribe(2, (("a/" * 64, 2),)))
     assert [each.codes for each in peer.got() if isinstance(each, Suback)] == [(1,), (2,)]
     publish(hub, qos=1)
     assert peer.payloads() == [b"x"]

@@ -220,6 +220,17 @@ def test_a_retained_message_expires() -> None:
     assert len(hub.router.agenda) == 0
 
 
+@shows(v5="3.3.2-6")
+@pytest.mark.parametrize("expiry", [5, 0xFFFFFFFF])
+@pytest.mark.parametrize("started", [0.1, 1234567.8, 31999999.7])
+def test_an_expiry_never_becomes_more_than_was_asked(expiry: int, started: float) -> None:
+    """Not by the error of a float either, which would not fit into the field."""
+    hub = Hub()
+    hub.pass_time(started)
+    publish(hub, retain=True, properties=Properties(message_expiry=expiry))
+    assert [each.properties.message_expiry for each in retained(hub, MQTT_5)] == [expiry]
+
+
 def test_a_retained_message_that_was_replaced_does_not_expire() -> None:
     hub = Hub()
     publish(hub, retain=True, properties=Properties(message_expiry=10))

@@ -114,7 +114,7 @@ REFUSALS = {
     "3.6.2-2": Acknowledge(packets.PUBREC, 9),
     "3.7.2-2": Acknowledge(packets.PUBREL, 9),
     "3.9.2-1": Subscribe(1, (("yours", 0),)),
-    "3.11.2-1": packets.Unsubscribe(1, ("#a",)),
+    "3.11.2-1": packets.Unsubscribe(1, ("a/" * 64,)),
     "3.14.2-3": packets.Auth(),
 }
 

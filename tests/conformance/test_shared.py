@@ -9,8 +9,8 @@ from broker.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
+    Properties,
     Publish,
-    Suback,
     Subscribe,
     Unsubscribe,
 )
@@ -18,6 +18,7 @@ from broker.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     connect,
+    lasting,
     only,
     publish,
     shows,
@@ -26,7 +27,7 @@ from tests.conformance.tools import (
 )
 from tests.mqtt.tools import Hub, settings
 
-NO_LOCAL = 0x04
+NO_LOCAL, RETAIN_AS_PUBLISHED = 0x04, 0x08
 
 
 @shows(v5="4.8.2-1 4.8.2-2")
@@ -37,8 +38,7 @@ def test_shared_subscriptions_that_are_none(text: str) -> None:
     for version in (MQTT_3_1_1, MQTT_5):
         peer = connect(Hub(), version)
         peer.send(Subscribe(1, ((text, 0),)))
-        refused = 0x80 if version == MQTT_3_1_1 else ReasonCode.TOPIC_FILTER_INVALID
-        assert only(peer.got(), Suback).codes == (refused,)
+        assert was_closed(peer, version, ReasonCode.MALFORMED_PACKET)
 
 
 @shows(v5="3.8.3-4")
@@ -156,3 +156,25 @@ def test_members_leave_nothing_behind() -> None:
         peer.vanish()
     assert hub.router._routes.is_empty()
     assert not hub.router._routes._groups
+
+
+def test_what_has_expired_does_not_go_to_another_member() -> None:
+    hub = Hub()
+    away = lasting(hub, MQTT_5, "away", properties=Properties(session_expiry=10))
+    away.send(Subscribe(1, (("$share/g/a", 1),)))
+    away.vanish()
+    publish(hub, payload=b"short", qos=1, properties=Properties(message_expiry=5))
+    publish(hub, payload=b"long", qos=1, properties=Properties(message_expiry=50))
+    hub.pass_time(7)
+    here = subscriber(hub, MQTT_5, "$share/g/a", 1, "here")
+    hub.pass_time(4)
+    assert here.payloads() == [b"long"]
+
+
+def test_a_member_that_speaks_3_1_1_now_gets_no_retain_flag() -> None:
+    """Its subscription was made in MQTT 5, which has an option for that."""
+    hub = Hub()
+    subscriber(hub, MQTT_5, "$share/g/a", RETAIN_AS_PUBLISHED, "member").vanish()
+    member = lasting(hub, MQTT_3_1_1, "member")
+    publish(hub, retain=True)
+    assert [each.retain for each in member.published()] == [False]

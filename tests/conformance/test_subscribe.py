@@ -8,17 +8,20 @@ from broker.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
+    Connect,
     Properties,
     Publish,
     Suback,
     Subscribe,
     Unsuback,
     Unsubscribe,
+    Will,
 )
 from broker.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     connect,
+    lasting,
     only,
     publish,
     raw,
@@ -38,9 +41,10 @@ NO_LOCAL = 0x04
     v5="3.8.4-1 3.8.4-5 3.8.4-6 3.8.4-7 3.9.3-1 3.9.3-2",
 )
 def test_each_filter_is_answered_in_order(version: int) -> None:
-    hub = Hub(settings(role("some", "+subscribe a/#"), anonymous="some"))
+    few = Limits(topic_levels=2)
+    hub = Hub(settings(role("some", "+subscribe a/#"), anonymous="some", limits=few))
     peer = connect(hub, version)
-    peer.send(Subscribe(9, (("a/0", 0), ("b", 0), ("a/1", 1), ("a/#/b", 1), ("a/2", 2))))
+    peer.send(Subscribe(9, (("a/0", 0), ("b", 0), ("a/1", 1), ("a/+/b", 1), ("a/2", 2))))
     answer = only(peer.got(), Suback)
     refused, invalid = ReasonCode.NOT_AUTHORIZED, ReasonCode.TOPIC_FILTER_INVALID
     if version == MQTT_3_1_1:
@@ -167,6 +171,23 @@ def test_no_local() -> None:
     assert peer.payloads() == [b"by the other one"]
 
 
+@shows(v5="3.8.3-3")
+@pytest.mark.parametrize("delay", [0, 2])
+def test_no_local_holds_for_the_own_will(delay: int) -> None:
+    """The client publishes it, though the broker does the work."""
+    hub = Hub()
+    will = Will("a", b"gone", 1, retain=False, properties=Properties(will_delay=delay))
+    peer = lasting(hub, MQTT_5, will=will)
+    peer.send(Subscribe(1, (("a", 1 | NO_LOCAL),)))
+    other = subscriber(hub, MQTT_5, "a", 1 | NO_LOCAL)
+    peer.vanish()
+    hub.pass_time(3)
+    assert other.payloads() == [b"gone"]
+    again = hub.peer()
+    again.send(Connect("client", clean_session=False, version=MQTT_5))
+    assert again.payloads() == []
+
+
 # UNSUBSCRIBE
 
 
@@ -189,8 +210,8 @@ def test_filters_end_when_they_are_the_same_character_by_character(version: int)
 
 @shows(v5="3.11.3-1 3.11.3-2")
 def test_each_filter_of_an_unsubscribe_is_answered_in_order() -> None:
-    reader = subscriber(Hub(), MQTT_5, "a")
-    reader.send(Unsubscribe(5, ("b", "a", "a", "#/x")))
+    reader = subscriber(Hub(settings(limits=Limits(topic_levels=2))), MQTT_5, "a")
+    reader.send(Unsubscribe(5, ("b", "a", "a", "+/x/y")))
     answer = only(reader.got(), Unsuback)
     none = ReasonCode.NO_SUBSCRIPTION_EXISTED
     assert (answer.packet_id, answer.codes) == (
@@ -220,10 +241,12 @@ def test_what_is_under_way_is_completed_after_unsubscribe(version: int) -> None:
 @shows(v3="4.7.1-2 4.7.1-3 4.7.3-1", v5="4.7.1-1 4.7.1-2 4.7.3-1")
 @pytest.mark.parametrize("text", ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a/b+"])
 def test_filters_that_are_none(version: int, text: str) -> None:
-    peer = connect(Hub(), version)
-    peer.send(Subscribe(1, ((text, 0), ("a", 0))))
-    refused = 0x80 if version == MQTT_3_1_1 else ReasonCode.TOPIC_FILTER_INVALID
-    assert only(peer.got(), Suback).codes == (refused, 0)
+    for packet in (Subscribe(1, (("a", 0), (text, 0))), Unsubscribe(1, ("a", text))):
+        hub = Hub()
+        peer = connect(hub, version)
+        peer.send(packet)
+        assert was_closed(peer, version, ReasonCode.MALFORMED_PACKET)
+        assert hub.router._routes.is_empty()
 
 
 @shows(v3="4.7.3-1", v5="4.7.3-1")

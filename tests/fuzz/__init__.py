@@ -1,0 +1,1 @@
+"""Fuzzing of the embedded engine's core: random bytes, packets and times, without a socket."""
