@@ -292,6 +292,7 @@ def calm(world: World) -> None:
 
 def _repair(world: World, host: Host) -> None:
     host.dies_after = None
+    host.returns = host.state is not None and host.state.is_leaving
     host.reference_back_at = world.now
     life.thaw(world, host)
     life.boot(world, host)

@@ -36,6 +36,8 @@ class Host:
     connecting: set[Link] = field(default_factory=set)
     pauses: dict[Link, float] = field(default_factory=dict)
     dies_after: int | None = None
+    # It is leaving by an order from before the calm: it starts again as soon as it has left.
+    returns: bool = False
     # The timer: what the core wants, and the one call of the agenda that counts.
     wanted_at: float = inf
     wake_at: float = inf

@@ -23,7 +23,7 @@ def boot(world: "World", host: Host) -> None:
     if host.state is not None:
         return
     host.boot += 1
-    host.said, host.dies_after, host.is_frozen = (), None, False
+    host.said, host.dies_after, host.is_frozen, host.returns = (), None, False, False
     host.wake_at, host.is_acting = inf, False
     host.backlog.clear()
     world.note("{} boots, life {}", host.name, host.boot)
@@ -65,6 +65,9 @@ def leave(world: "World", host: Host) -> None:
     _end(world, host, guard_ends_at=world.now)
     world.network.stop_register(host.name, silently=False)
     world.network.vanish(host, resets=True, has_said_good_bye=True)
+    if host.returns:
+        world.disturb()
+        boot(world, host)
 
 
 def _end(world: "World", host: Host, *, guard_ends_at: float) -> None:
