@@ -117,6 +117,14 @@ class Access:
             return identity
         return self._check(user, password, identity)
 
+    def identity_of(self, user: str | None) -> Identity | None:
+        """A user who was let in before, with the rights of today; None if he has none."""
+        known = self._users.get(user) if user is not None else None
+        if user is not None and known is None:
+            return None
+        found = self._as_role(user, known.role if known else self._anonymous)
+        return found if isinstance(found, Identity) else None
+
     def _as_role(self, user: str | None, role_name: str | None) -> Identity | Refusal:
         role = self._roles.get(role_name) if role_name is not None else None
         if role is None:

@@ -82,6 +82,11 @@ class Connection:
         """What could not be written since the client last read something."""
         return self._session.missed_bytes if self._session else 0
 
+    @property
+    def is_held_up(self) -> bool:
+        """It is not to be read for now."""
+        return False
+
     def receive(self, data: bytes) -> None:
         """Bytes from the client; only while no turn is left over from earlier ones."""
         self._incoming.feed(data)

@@ -17,7 +17,8 @@ class Delivery(NamedTuple):
     """A message for one client.
 
     `identifiers` are its MQTT 5 subscription identifiers, encoded; `group` is the shared
-    subscription through which it came, if it did.
+    subscription through which it came, if it did. `packet_id` is its id there, if that is certain
+    before it is sent.
     """
 
     message: Message
@@ -25,6 +26,7 @@ class Delivery(NamedTuple):
     retain: bool = False
     identifiers: bytes = b""
     group: "SharedGroup | None" = None
+    packet_id: int = 0
 
 
 class Lane:
@@ -47,20 +49,22 @@ class Lane:
         self._plain = 0
         self._expires_at = math.inf  # nothing in it does earlier
 
-    def push(self, delivery: Delivery) -> None:
+    def push(self, delivery: Delivery) -> bool:
+        """False if it is dropped."""
         if self._is_full():
             self._drop_expired()
             if delivery.qos and self._plain and self._is_full():
                 self.drop_plain()
             if self._is_full():
                 self._counters.dropped += 1
-                return
+                return False
         self.entries.append(delivery)
         message = delivery.message
         if message.expires_at < self._expires_at:  # noqa: PLR1730 - a call costs more
             self._expires_at = message.expires_at
         self._bytes += message.cost()
         self._plain += not delivery.qos
+        return True
 
     def pop(self) -> Delivery:
         delivery = self.entries.popleft()

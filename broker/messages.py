@@ -26,6 +26,7 @@ class Message:
         "expires_at",
         "forwarded",
         "is_urgent",
+        "number",
         "payload",
         "qos",
         "serial",
@@ -41,6 +42,7 @@ class Message:
         self.qos = qos
         self.is_urgent = is_urgent
         self.serial = 0
+        self.number = 0  # on disk
         self.forwarded = b""
         self.expires_at = math.inf
         self._plain = b""

@@ -10,7 +10,7 @@ from broker.reasons import ReasonCode
 from broker.session import Session
 from broker.settings import Limits
 from broker.shared import SharedGroup
-from broker.subscriptions import Grant, Subscription, WantedFilter, grant
+from broker.subscriptions import SHARE_PREFIX, Grant, Subscription, WantedFilter, grant
 from broker.topics import SubscriptionTrie, covers
 
 # Topics whose subscribers are remembered; when full, all are forgotten and looked up again.
@@ -63,7 +63,7 @@ class Routes:
             raise MalformedPacketError(
                 "a topic with too many levels", ReasonCode.TOPIC_NAME_INVALID
             )
-        route = Route(topic, is_urgent=any(covers(each, topic) for each in self._urgent))
+        route = Route(topic, is_urgent=self.is_urgent(topic))
         for subscriber, found in self._trie.match(topic).items():
             _add_target(route, subscriber, found)
         route.size = len(route.targets) + len(route.special) + len(route.groups)
@@ -71,6 +71,9 @@ class Routes:
             self.known.clear()
         self.known[raw_topic] = route
         return route
+
+    def is_urgent(self, topic: str) -> bool:
+        return any(covers(each, topic) for each in self._urgent)
 
     def forget(self) -> None:
         """Something changed on which routes depend."""
@@ -84,7 +87,9 @@ class Routes:
         key = (wanted.share, wanted.topic_filter)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = SharedGroup()
+            group = self._groups[key] = SharedGroup(
+                f"{SHARE_PREFIX}{wanted.share}/{wanted.topic_filter}"
+            )
             self._trie.add(wanted.topic_filter, group, subscription)
             self.known.clear()
         group.members[session] = grant((subscription,))
@@ -101,6 +106,10 @@ class Routes:
             del self._groups[key]
             self._trie.remove(wanted.topic_filter, group)
             self.known.clear()
+
+    def group(self, wanted: WantedFilter) -> SharedGroup | None:
+        """The members of a shared subscription."""
+        return self._groups.get((wanted.share, wanted.topic_filter))
 
     def is_empty(self) -> bool:
         return self._trie.is_empty()

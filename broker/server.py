@@ -18,9 +18,11 @@ from typing import Any, Final
 from broker.access import Access, Challenge
 from broker.connection import Connection, State
 from broker.engine import EngineError
+from broker.keeper import Keeper
+from broker.patient import PatientConnection
 from broker.ports import describe
 from broker.router import Router
-from broker.settings import BrokerSettings, Listener
+from broker.settings import BrokerSettings, Listener, Persistence
 from broker.statistics import INTERVAL, Statistics
 
 # One read takes at most this much; the buffer is shared, because a read is handled at once.
@@ -46,7 +48,9 @@ class Server:
     def __init__(
         self, settings: BrokerSettings, report: Callable[[str], None], version: str = "edge"
     ) -> None:
-        self.router = Router(settings, report)
+        is_kept = settings.persistence is not Persistence.OFF
+        self._keeper = Keeper(settings, report) if is_kept else None
+        self.router = Router(settings, report, self._keeper.journal if self._keeper else None)
         self.access = Access(settings)
         self.clients: set[Client] = set()
         self.read_buffer = memoryview(bytearray(READ_SIZE))
@@ -62,7 +66,12 @@ class Server:
         self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
-        """Listen everywhere or nowhere: EngineError if one address cannot be had."""
+        """Listen everywhere or nowhere: EngineError if one address cannot be had.
+
+        What is kept on disk is there before the first client.
+        """
+        if self._keeper:
+            self._keeper.start(self.router, self.access)
         sockets = _bind_all(self._settings.listeners)
         for each in sockets:
             factory = partial(Client, self)
@@ -81,6 +90,15 @@ class Server:
         for client in tuple(self.clients):
             client.shut_down()
         self._checks.shutdown(wait=False, cancel_futures=True)
+        if self._keeper:
+            self._keeper.stop()
+
+    def connect(self, client: "Client", peer: str) -> Connection:
+        """The protocol's part of a new client."""
+        parts = (self.router, self.access, peer, self.loop.time(), partial(self.schedule, client))
+        if self._keeper:
+            return PatientConnection(*parts, self._keeper.journal)
+        return Connection(*parts)
 
     def is_full(self) -> bool:
         return len(self.clients) >= self._settings.limits.connections
@@ -144,13 +162,7 @@ class Client(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         server = self._server
         self._transport = transport
-        self.connection = Connection(
-            server.router,
-            server.access,
-            _peer_name(transport),
-            self._loop.time(),
-            partial(server.schedule, self),
-        )
+        self.connection = server.connect(self, _peer_name(transport))
         if server.is_full():
             server.router.counters.refused += 1
             self.connection.lost("refused: too many connections")
@@ -201,7 +213,8 @@ class Client(asyncio.BufferedProtocol):
             self._arm_timer()
 
     def _hold_reading(self) -> None:
-        is_held = self._has_more or self.connection.state is State.VERIFYING
+        connection = self.connection
+        is_held = self._has_more or connection.state is State.VERIFYING or connection.is_held_up
         if is_held is self._is_held or self._transport.is_closing():
             return
         self._is_held = is_held
@@ -251,6 +264,8 @@ class Client(asyncio.BufferedProtocol):
         elif waiting + connection.missed_bytes > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
+        elif self._is_held:
+            self._hold_reading()
 
     def _linger(self) -> None:
         """Let the client read why: closing while it still sends would reset the connection, and

@@ -16,6 +16,14 @@ class EngineName(StrEnum):
     AMQTT = "amqtt"
 
 
+class Persistence(StrEnum):
+    """What is still there after a restart: nothing, retained messages, or sessions as well."""
+
+    OFF = "off"
+    RETAINED = "retained"
+    ALL = "all"
+
+
 class Action(StrEnum):
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -94,6 +102,7 @@ class BrokerSettings:
     `seed` holds retained messages (topic, payload) that stand before the first client can connect.
     `urgent` lists topic filters whose messages pass before others when both wait.
     `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
+    What `persistence` says is kept in `directory`, but for topics that a filter in `not_kept` has.
     """
 
     listeners: tuple[Listener, ...]
@@ -104,6 +113,9 @@ class BrokerSettings:
     seed: tuple[tuple[str, str], ...] = ()
     urgent: tuple[str, ...] = ()
     response_information: str = ""
+    persistence: Persistence = Persistence.OFF
+    directory: str = ""
+    not_kept: tuple[str, ...] = ()
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -122,6 +134,9 @@ def from_json(text: str) -> BrokerSettings:
         seed=tuple((topic, payload) for topic, payload in raw["seed"]),
         urgent=tuple(raw["urgent"]),
         response_information=raw["response_information"],
+        persistence=Persistence(raw["persistence"]),
+        directory=raw["directory"],
+        not_kept=tuple(raw["not_kept"]),
     )
 
 
