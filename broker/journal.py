@@ -28,8 +28,6 @@ REMEMBERED: Final = 4096
 class Journal:
     """Of a broker that keeps nothing on disk."""
 
-    keeps_sessions = False
-
     def retain(self, message: "Message") -> None:
         """This message is retained now; one without payload clears its topic."""
 
@@ -147,6 +145,8 @@ class DiskJournal(Journal):
     # Sessions
 
     def begin(self, session: "Session") -> None:
+        if not self.keeps_sessions:
+            return
         number = self._numbers.get(session)
         if number is None:
             self._last_session += 1

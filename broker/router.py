@@ -111,7 +111,7 @@ class Router:
 
     def _make_session(self, client_id: str, identity: Identity, *, is_kept: bool) -> Session:
         journal = self._journal
-        if is_kept and journal.keeps_sessions and isinstance(journal, DiskJournal):
+        if is_kept and isinstance(journal, DiskJournal) and journal.keeps_sessions:
             return KeptSession(
                 client_id, identity, self.limits, self.counters, self.agenda, journal
             )

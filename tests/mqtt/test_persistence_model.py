@@ -1,0 +1,216 @@
+"""Power cuts at any point of anything: what was acknowledged arrives, at QoS 2 once, in order.
+
+The clients here are correct ones that repeat what was not acknowledged, so in the end every message
+must have arrived where it was subscribed to, whatever happened on the way.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker import packets
+from broker.packets import (
+    MQTT_3_1_1,
+    MQTT_5,
+    Acknowledge,
+    Connack,
+    Connect,
+    Packet,
+    Properties,
+    Publish,
+    Subscribe,
+)
+from tests.mqtt.disk import DiskHub
+from tests.mqtt.tools import Peer
+
+TOPICS = ("a/x", "a/y", "b/x")
+READERS = {"exact": ("a/#", 2), "often": ("+/x", 1)}
+WRITER = "writer"
+
+
+@dataclass
+class Machine:
+    """A client with a session that is kept, and a memory of its own that survives."""
+
+    client_id: str
+    version: int
+    peer: Peer | None = None
+    was_confirmed: bool = False
+    next_id: int = 0
+    unanswered: dict[int, Packet] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)  # QoS 2 ids that the broker is to release
+    got: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def connect(self, hub: DiskHub) -> None:
+        self.peer = Peer(hub)
+        properties = packets.NONE
+        if self.version == MQTT_5:
+            properties = Properties(session_expiry=0xFFFFFFFF)
+        connect = Connect(
+            self.client_id, clean_session=False, version=self.version, properties=properties
+        )
+        self.peer.send(connect)
+
+    def ask(self, packet: Packet, packet_id: int) -> None:
+        self.unanswered[packet_id] = packet
+        if self.peer:
+            self.peer.send(packet)
+
+    def new_id(self) -> int:
+        self.next_id += 1
+        return self.next_id
+
+    def read(self) -> bool:
+        """Whether anything came."""
+        assert self.peer
+        arrived = self.peer.got()
+        for packet in arrived:
+            self._take(self.peer, packet)
+        return bool(arrived)
+
+    def _take(self, peer: Peer, packet: Packet) -> None:
+        match packet:
+            case Connack(present):
+                assert present or not self.was_confirmed, "a session that was confirmed is gone"
+                self.was_confirmed = True
+                for each in tuple(self.unanswered.values()):
+                    peer.send(each)
+            case Publish(topic, payload, qos, packet_id=packet_id):
+                assert self.was_confirmed
+                if qos != 2 or packet_id not in self.held:
+                    self.got.append((topic, payload))
+                if qos == 2:
+                    self.held.add(packet_id)
+                    peer.send(Acknowledge(packets.PUBREC, packet_id))
+                elif qos:
+                    peer.send(Acknowledge(packets.PUBACK, packet_id))
+            case Acknowledge(packets.PUBREL, packet_id):
+                self.held.discard(packet_id)
+                peer.send(Acknowledge(packets.PUBCOMP, packet_id))
+            case Acknowledge(packets.PUBREC, packet_id):
+                self.ask(Acknowledge(packets.PUBREL, packet_id), packet_id)
+            case packets.Suback() | packets.Unsuback() | Acknowledge():
+                self.unanswered.pop(packet.packet_id, None)
+
+
+class World:
+    def __init__(self) -> None:
+        self.hub = DiskHub()
+        self.sent: dict[str, list[bytes]] = {topic: [] for topic in TOPICS}
+        self.retained: dict[str, bytes] = {}
+        self.qos: dict[bytes, int] = {}
+        self.machines = {
+            "exact": Machine("exact", MQTT_5),
+            "often": Machine("often", MQTT_3_1_1),
+            WRITER: Machine(WRITER, MQTT_5),
+        }
+        for machine in self.machines.values():
+            machine.connect(self.hub)
+        for name, wish in READERS.items():
+            machine = self.machines[name]
+            packet_id = machine.new_id()
+            machine.ask(Subscribe(packet_id, (wish,)), packet_id)
+        self.finish()
+
+    def publish(self, topic: str, qos: int, retain: bool) -> None:
+        payload = b"%d" % len(self.qos)
+        self.qos[payload] = qos
+        self.sent[topic].append(payload)
+        if retain:
+            self.retained[topic] = payload
+        writer = self.machines[WRITER]
+        packet_id = writer.new_id()
+        writer.ask(Publish(topic, payload, qos, retain, packet_id=packet_id), packet_id)
+
+    def toggle(self, name: str) -> None:
+        machine = self.machines[name]
+        if machine.peer:
+            machine.peer.vanish()
+            machine.peer = None
+        else:
+            machine.connect(self.hub)
+
+    def read(self, name: str) -> None:
+        if self.machines[name].peer:
+            self.machines[name].read()
+
+    def cut(self, luck: int) -> None:
+        self.hub = self.hub.after_power_cut(luck=luck)
+        for machine in self.machines.values():
+            machine.peer = None
+
+    def finish(self) -> None:
+        """Everybody is there, and nothing is left to do."""
+        for machine in self.machines.values():
+            if machine.peer is None:
+                machine.connect(self.hub)
+        is_busy = True
+        while is_busy:
+            self.hub.sync()
+            is_busy = sum(each.read() for each in self.machines.values()) > 0
+
+    def check(self) -> None:
+        exact, often, writer = (self.machines[each].got for each in (*READERS, WRITER))
+        assert not writer
+        assert not any(each.unanswered for each in self.machines.values())
+        for topic, sent in self.sent.items():
+            seen = [payload for name, payload in exact if name == topic]
+            first_seen = list(dict.fromkeys(seen))
+            assert first_seen == (sent if topic.startswith("a/") else [])
+            assert all(seen.count(each) == 1 for each in seen if self.qos[each] == 2)
+            seen = [payload for name, payload in often if name == topic]
+            assert list(dict.fromkeys(seen)) == (sent if topic.endswith("x") else [])
+        memory = self.hub.disk.memory()
+        kept = {each.topic.decode(): each.payload for each in memory.retained.values()}
+        assert kept == self.retained
+        assert not any(each.deliveries or each.received for each in memory.sessions.values())
+
+
+names = st.sampled_from((*READERS, WRITER))
+operations = st.one_of(
+    st.tuples(st.just("publish"), st.sampled_from(TOPICS), st.sampled_from((1, 2)), st.booleans()),
+    st.tuples(st.just("toggle"), names),
+    st.tuples(st.just("read"), names),
+    st.tuples(st.just("sync")),
+    st.tuples(st.just("restate"), st.integers(1, 4)),
+    st.tuples(st.just("cut"), st.integers(0, 6)),
+)
+
+
+def play(run: list[tuple[object, ...]]) -> World:
+    world = World()
+    for name, *arguments in run:
+        target = world.hub if name in {"sync", "restate"} else world
+        getattr(target, str(name))(*arguments)
+    return world
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(operations, max_size=60))
+def test_nothing_is_lost_doubled_or_invented(run: list[tuple[object, ...]]) -> None:
+    world = play(run)
+    world.finish()
+    world.check()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(operations, max_size=60))
+def test_a_restart_finds_what_was_there(run: list[tuple[object, ...]]) -> None:
+    """What the journal told gives the same picture as what the router says about itself."""
+    world = play(run)
+    world.hub.sync()
+    before = world.hub.disk.memory()
+    after = world.hub.after_power_cut()
+    after.restate(10_000)
+    after.sync()
+    again = after.disk.memory()
+    assert {each.topic: each.payload for each in before.retained.values()} == {
+        each.topic: each.payload for each in again.retained.values()
+    }
+    assert before.sessions.keys() == again.sessions.keys()
+    for number, session in before.sessions.items():
+        other = again.sessions[number]
+        assert session.subscriptions == other.subscriptions
+        assert session.received == other.received
+        assert session.deliveries.keys() == other.deliveries.keys()
