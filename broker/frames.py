@@ -25,10 +25,14 @@ class Identity(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What was found: whole transactions, and ranges [start, end) that are none."""
+    """What was found: whole transactions, ranges [start, end) that are none, where to go on.
+
+    Zeros at the end are room that was set aside, and no damage.
+    """
 
     transactions: list[bytes]
     damaged: list[tuple[int, int]]
+    end: int
 
 
 def header(identity: Identity) -> bytes:
@@ -57,20 +61,22 @@ def scan(data: bytes) -> Scan:
     """Every whole frame of a file, also behind damage."""
     identity = read_header(data)
     if identity is None:
-        return Scan([], [(0, len(data))] if data else [])
-    found = Scan([], [])
+        return Scan([], [(0, len(data))] if data else [], len(data))
+    transactions, damaged = [], []
     if data[:HEADER_SIZE] != header(identity):
-        found.damaged.append((0, HEADER_SIZE))
+        damaged.append((0, HEADER_SIZE))
     place = HEADER_SIZE
     while place < len(data):
         transaction = _read(identity, data, place)
-        if transaction is None:
-            start, place = place, _next_whole(identity, data, place + 1)
-            found.damaged.append((start, place))
-        else:
-            found.transactions.append(transaction)
+        if transaction is not None:
+            transactions.append(transaction)
             place += _HEAD.size + len(transaction)
-    return found
+            continue
+        start, place = place, _next_whole(identity, data, place + 1)
+        if place == len(data) and not data[start:].strip(b"\0"):
+            return Scan(transactions, damaged, start)
+        damaged.append((start, place))
+    return Scan(transactions, damaged, place)
 
 
 def _read(identity: Identity, data: bytes, place: int) -> bytes | None:

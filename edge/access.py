@@ -43,6 +43,10 @@ def broker_settings(
         anonymous=None if anonymous == "none" else str(anonymous),
         seed=seed,
         urgent=(topics.lease,),
+        persistence=settings.broker.persistence,
+        directory=str(settings.state_path(name) / "broker"),
+        # What nodes say about themselves is said anew after a restart; yesterday's word is poison.
+        not_kept=(f"{topics.root}/#",),
     )
 
 

@@ -11,7 +11,7 @@ from broker import frames
 from broker.changes import Began, Cleared, Complete, Stored, UnreadableError, decode, encode
 from broker.engine import EngineError
 from broker.memory import Memory
-from broker.store import DAMAGED_FILES, Store
+from broker.store import AHEAD, DAMAGED_FILES, Store
 
 IDENTITY = frames.Identity(b"mark", 12345)
 
@@ -92,6 +92,7 @@ def filled(directory: Path) -> Path:
     store.begin()
     store.append([encode(Complete())])
     store.append(TRANSACTIONS)
+    os.ftruncate(store._file, store.size)  # without the room that is set aside
     store.close()
     return directory / "log-00000001"
 
@@ -175,6 +176,33 @@ def test_a_new_file_counts_only_when_it_is_complete(tmp_path: Path) -> None:
     assert found.is_tidy
     assert topics(found.memory) == {"only"}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_room_that_is_set_aside_is_no_damage(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    size = path.stat().st_size
+    store = Store(tmp_path)
+    store.load()
+    store.append([retained(30, "later")])
+    store.close()
+    assert path.stat().st_size > size + AHEAD
+    again = Store(tmp_path)
+    assert again.load().is_tidy
+    again.append([retained(31, "last")])
+    again.close()
+    last = Store(tmp_path)
+    found = last.load()
+    last.close()
+    assert found.is_tidy
+    assert {"later", "last"} <= topics(found.memory)
+
+
+def test_a_torn_write_before_room_that_is_set_aside_is_damage() -> None:
+    data, ends = whole_file()
+    for size in range(ends[-2] + 1, ends[-1]):
+        found = frames.scan(data[:size] + bytes(1000))
+        assert found.transactions == TRANSACTIONS[:-1]
+        assert [start for start, _ in found.damaged] == [ends[-2]]
 
 
 def test_a_write_that_failed_half_way_is_written_over(
