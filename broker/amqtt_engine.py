@@ -13,7 +13,7 @@ class AmqttEngine:
     def __init__(self, settings: BrokerSettings) -> None:
         if settings.persistence is not Persistence.OFF:
             raise EngineError(
-                "amqtt keeps nothing on disk; set broker.persistence to off or choose another engine"
+                "amqtt keeps nothing on disk; set broker.persistence to off or take another engine"
             )
         self._settings = settings
         self._child = Child("amqtt")

@@ -1,0 +1,160 @@
+"""The embedded broker with and without a disk: `python -m benchmarks.persistence_broker`.
+
+Messages per second that nobody keeps (they must not pay), messages that are kept, how long a start
+with many retained messages takes, and how long the loop answers nobody while a file is rewritten.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.broker_load import HOST, Job
+from broker.client import Client, Login, packet
+from broker.embedded_engine import EmbeddedEngine
+from broker.settings import (
+    Action,
+    BrokerSettings,
+    Limits,
+    Listener,
+    Persistence,
+    Role,
+    Rule,
+)
+from tests.engines.tools import free_port
+
+MANY = 100_000
+BLOCK = 1000
+ROUNDS, SECONDS = 5, 2.0
+
+
+def settings(directory: Path, persistence: Persistence) -> BrokerSettings:
+    rules = (Rule(Action.PUBLISH, "#", allow=True), Rule(Action.SUBSCRIBE, "#", allow=True))
+    base = BrokerSettings((Listener(HOST, free_port()),), (Role("all", rules),), anonymous="all")
+    limits = Limits(retained_messages=2 * MANY)
+    place = str(directory / persistence.value)
+    return replace(base, limits=limits, persistence=persistence, directory=place)
+
+
+async def rate_of_what_nobody_keeps(of: BrokerSettings, qos: int) -> float:
+    engine = EmbeddedEngine(of)
+    await engine.start()
+    try:
+        job = asdict(Job("throughput", of.listeners[0].port, SECONDS, qos))
+        command = [sys.executable, "-m", "benchmarks.broker_load", json.dumps(job)]
+        done = await asyncio.to_thread(
+            subprocess.run, command, check=True, capture_output=True, stdin=subprocess.DEVNULL
+        )
+    finally:
+        await engine.stop()
+    return float(json.loads(done.stdout.splitlines()[-1])["rate"])
+
+
+class Writer:
+    """Publishes retained messages in blocks and waits for the acknowledgements of each block."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def connect(cls, port: int) -> "Writer":
+        reader, writer = await asyncio.open_connection(HOST, port)
+        login = packet(0x10, b"\x00\x04MQTT\x04\x02\x00\x00" + b"\x00\x06writer")
+        writer.write(login)
+        assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
+        return cls(reader, writer)
+
+    async def publish(self, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            topic = b"house/%d/sensor/%d" % (number % 100, number % MANY)
+            name = len(topic).to_bytes(2, "big") + topic
+            body = name + (number % BLOCK + 1).to_bytes(2, "big") + bytes(64)
+            self._writer.write(packet(0x33, body))
+        await self._reader.readexactly(4 * count)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def retain_many(of: BrokerSettings, rounds: int) -> tuple[float, list[float]]:
+    """Messages per second, and round trips of pings of another client meanwhile, in ms."""
+    engine = EmbeddedEngine(of)
+    await engine.start()
+    port = of.listeners[0].port
+    writer, other = await Writer.connect(port), await Client.connect(HOST, port, Login("other"))
+    trips: list[float] = []
+    is_done = asyncio.Event()
+
+    async def ping() -> None:
+        while not is_done.is_set():
+            sent_at = time.perf_counter()
+            await other.ping()
+            trips.append(1e3 * (time.perf_counter() - sent_at))
+            await asyncio.sleep(0.002)
+
+    pings = asyncio.create_task(ping())
+    started_at = time.perf_counter()
+    for first in range(0, rounds * MANY, BLOCK):
+        await writer.publish(first, BLOCK)
+    elapsed = time.perf_counter() - started_at
+    is_done.set()
+    await pings
+    writer.close()
+    await other.disconnect()
+    await engine.stop()
+    return rounds * MANY / elapsed, trips
+
+
+async def start_time(of: BrokerSettings) -> float:
+    engine = EmbeddedEngine(of)
+    started_at = time.perf_counter()
+    await engine.start()
+    elapsed = time.perf_counter() - started_at
+    await engine.stop()
+    return elapsed
+
+
+async def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--directory", type=Path, default=None)
+    chosen = arguments.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.directory) as name:
+        directory = Path(name)
+        shown = Table("figure", *(each.value for each in Persistence))
+        rates: dict[tuple[int, Persistence], list[float]] = defaultdict(list)
+        for _, qos, each in itertools.product(range(ROUNDS), (0, 1), Persistence):
+            rates[qos, each].append(await rate_of_what_nobody_keeps(settings(directory, each), qos))
+        for qos in (0, 1):
+            medians = (statistics.median(rates[qos, each]) for each in Persistence)
+            row = f"1 -> 1, QoS {qos}, kept by nobody, messages/s"
+            shown.add_row(row, *(f"{value:,.0f}" for value in medians))
+        found = {each: await retain_many(settings(directory, each), 3) for each in Persistence}
+        shown.add_row(
+            "retained at QoS 1, 1,000 under way, messages/s",
+            *(f"{rate:,.0f}" for rate, _ in found.values()),
+        )
+        for label, part in (("p50", 0.5), ("p99", 0.99), ("longest", 1.0)):
+            cells = (sorted(trips)[int(part * (len(trips) - 1))] for _, trips in found.values())
+            shown.add_row(f"ping meanwhile, {label}, ms", *(f"{each:.1f}" for each in cells))
+        starts = [
+            statistics.median([await start_time(settings(directory, each)) for _ in range(3)])
+            for each in Persistence
+        ]
+        row = f"start with {MANY:,} retained (off: none), s"
+        shown.add_row(row, *(f"{each:.2f}" for each in starts))
+    Console(width=110).print(shown)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
