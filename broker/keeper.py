@@ -60,6 +60,8 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._alive_size = 0
         self._restating: Iterator[None] | None = None
+        self._is_chained = False
+        self._restated_size = 0  # of what waits to be written
         self._begins = False
         self._completes = False
 
@@ -105,7 +107,7 @@ class Keeper:
 
     def _schedule(self) -> None:
         """With everything that this turn of the loop brings."""
-        if not self._is_scheduled and self._batch is None:
+        if not self._is_scheduled and self._batch is None and not self._lags():
             self._is_scheduled = True
             self._loop.call_soon(self._write)
 
@@ -124,6 +126,7 @@ class Keeper:
             journal.drain(), journal.serial, journal.backlog, self._begins, self._completes
         )
         self._begins = self._completes = False
+        self._restated_size = 0
         return batch
 
     def _hand_over(self) -> None:
@@ -160,7 +163,7 @@ class Keeper:
         if is_complete:
             self._alive_size = store.size
         if self._restating:
-            self._restate()
+            self._chain()
         elif store.size > 2 * self._alive_size + SPARE_SIZE:
             self._begin_again()
         elif self.journal.backlog:
@@ -172,12 +175,23 @@ class Keeper:
         assert self._router is not None
         self._begins = True
         self._restating = restate(self._router, self.journal)
-        self._restate()
+        self._chain()
+
+    def _lags(self) -> bool:
+        """Changes wait until as much was restated, so that the new file cannot outgrow us."""
+        return self._restating is not None and 2 * self._restated_size < self.journal.backlog
+
+    def _chain(self) -> None:
+        if not self._is_chained:
+            self._is_chained = True
+            self._loop.call_soon(self._restate)
 
     def _restate(self) -> None:
         """A part in each turn of the loop, until there is enough for a write."""
+        self._is_chained = False
         if self._restating is None:
             return
+        before = self.journal.backlog
         for _ in range(STEPS_AT_ONCE):
             try:
                 next(self._restating)
@@ -185,8 +199,9 @@ class Keeper:
                 self._restating = None
                 self._completes = True
                 break
-        if self._restating and self.journal.backlog < BYTES_AT_ONCE:
-            self._loop.call_soon(self._restate)
+        self._restated_size += self.journal.backlog - before
+        if self._restating and (self._restated_size < BYTES_AT_ONCE or self._lags()):
+            self._chain()
         else:
             self._schedule()
 

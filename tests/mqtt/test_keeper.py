@@ -217,6 +217,33 @@ async def test_files_do_not_grow_without_end(
     }
 
 
+async def test_a_flood_does_not_outrun_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is alive takes 100 kB; without a brake the changes between two steps would be more."""
+    monkeypatch.setattr(keeper, "SPARE_SIZE", 10_000)
+    monkeypatch.setattr(keeper, "STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(keeper, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(patient, "MOST_BACKLOG", 20_000)
+    monkeypatch.setattr(store, "AHEAD", 1000)
+    largest = 0
+    async with serving(tmp_path, []) as port:
+        writer = await Raw.connect(port, "writer")
+        for number in range(100):
+            topic, payload = f"a/{number}", bytes(900)
+            writer.send(encode(Publish(topic, payload, 1, retain=True, packet_id=1)))
+            await writer.read()
+        flood = encode(Publish("a/0", bytes(900), 1, retain=True, packet_id=1)) * 50
+        for _ in range(60):
+            writer.send(flood)
+            for _ in range(50):
+                await writer.read()
+            sizes = [each.stat().st_size for each in logs(tmp_path)]
+            largest = max(largest, sum(sizes))
+        assert max(int(each.name[4:]) for each in logs(tmp_path)) >= 3
+    assert 200_000 < largest < 4 * 100_000 + 2 * 10_000 + 3 * 60_000
+
+
 async def test_damage_is_said_in_one_line_and_put_aside(tmp_path: Path) -> None:
     async with serving(tmp_path, []) as port:
         writer = await Raw.connect(port, "writer")
