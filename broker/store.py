@@ -31,8 +31,11 @@ class Damage(NamedTuple):
     path: Path
     size: int
     ranges: tuple[tuple[int, int], ...]
+    unknown: int = 0  # whole transactions that another version must have written
 
     def __str__(self) -> str:
+        if self.unknown:
+            return f"{self.path}: {self.unknown} transactions of another version cannot be read"
         places = ", ".join(f"{start} to {end}" for start, end in self.ranges[:5])
         more = ", ..." if len(self.ranges) > 5 else ""
         return f"{self.path}: of {self.size} bytes, {places}{more} cannot be read"
@@ -79,11 +82,14 @@ class Store:
             contents.append((path, data, found))
             if any(map(is_complete, found.transactions)):
                 break  # a power cut came before the older ones were dropped
-        for _, _, found in reversed(contents):
+        for path, data, found in reversed(contents):
+            before = memory.unreadable
             memory.apply_all(found.transactions)
+            if memory.unreadable > before:
+                damages.append(Damage(path, len(data), (), memory.unreadable - before))
         self._damaged = {each.path for each in damages}
         self._number = _number(paths[-1]) if paths else 0
-        is_tidy = len(contents) == 1 and not damages and not memory.unreadable
+        is_tidy = len(contents) == 1 and not damages
         is_tidy = is_tidy and any(map(is_complete, contents[0][2].transactions))
         if is_tidy:
             self._continue(*contents[0])

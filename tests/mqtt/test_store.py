@@ -143,6 +143,25 @@ def test_what_cannot_be_read_is_put_aside_when_the_rest_is_safe(tmp_path: Path) 
     again.close()
 
 
+def test_what_another_version_wrote_is_put_aside_too(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    store = Store(tmp_path)
+    store.load()
+    store.append([b"?" + TRANSACTIONS[0], b"?"])
+    store.close()
+    again = Store(tmp_path)
+    found = again.load()
+    assert not found.is_tidy
+    assert [str(each) for each in found.damages] == [
+        f"{path}: 2 transactions of another version cannot be read"
+    ]
+    assert len(topics(found.memory)) == len(TRANSACTIONS)
+    again.begin()
+    again.drop_older()
+    again.close()
+    assert (tmp_path / "damaged-00000001").exists()
+
+
 def test_damaged_files_do_not_fill_the_disk(tmp_path: Path) -> None:
     for _ in range(DAMAGED_FILES + 3):
         store = Store(tmp_path)
