@@ -123,6 +123,14 @@ class Access:
             return identity
         return self._check(user, password, identity)
 
+    def identity_of(self, user: str | None) -> Identity | None:
+        """A user who was let in before, with the rights of today; None if he has none."""
+        known = self._users.get(user) if user is not None else None
+        if user is not None and known is None:
+            return None
+        found = self._as_role(user, known.role if known else self._anonymous)
+        return found if isinstance(found, Identity) else None
+
     def _identify_certified(self, name: str) -> Identity | Refusal:
         user = self._users.get(name)
         if user is None:

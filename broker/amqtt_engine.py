@@ -3,13 +3,18 @@
 import sys
 
 from broker.child import Child
-from broker.settings import BrokerSettings, to_json
+from broker.engine import EngineError
+from broker.settings import BrokerSettings, Persistence, to_json
 
 
 class AmqttEngine:
     """One amqtt process."""
 
     def __init__(self, settings: BrokerSettings) -> None:
+        if settings.persistence is not Persistence.OFF:
+            raise EngineError(
+                "amqtt keeps nothing on disk; set broker.persistence to off or take another engine"
+            )
         self._settings = settings
         self._child = Child("amqtt")
 

@@ -101,6 +101,11 @@ class Connection:
         """What could not be written since the client last read something."""
         return self._session.missed_bytes if self._session else 0
 
+    @property
+    def is_held_up(self) -> bool:
+        """Its socket is not to be read either until the disk has followed."""
+        return False
+
     def receive(self, data: bytes) -> None:
         """Bytes from the client; only while no turn is left over from earlier ones."""
         self._router.counters.bytes_received += len(data)
@@ -326,10 +331,7 @@ class Connection:
         connack = greeting.acceptance(connect, client_id, router.settings, is_present=present)
         self.answer(connack)
         session.attach(self)
-        counters = router.counters
-        counters.accepted += 1
-        counters.connected += 1
-        counters.most_connected = max(counters.most_connected, counters.connected)
+        router.counters.note_connected()
         router.report_client(f"{self.name} connected as {identity.user or 'anonymous'}")
         if not connack:
             self._end("closed: it does not take even the CONNACK")

@@ -74,7 +74,7 @@ class Conversation:
             if work < 0:
                 self._note_denied(topic)
                 work = 0
-            elif first & 1 and not self._router.was_retained:
+            elif first & 1 and not self._router.retained.was_kept:
                 self._note_unretained()
         if qos == 2:
             self._answer(b"\x40\x02" + packet_id.to_bytes(2, "big"))

@@ -83,7 +83,7 @@ class Conversation5(Conversation):
         if work < 0:
             self._note_denied(topic)
         units = max(work, 0) * (1 + len(payload) // UNIT_BYTES)
-        if work >= 0 and first & 1 and not router.was_retained:
+        if work >= 0 and first & 1 and not router.retained.was_kept:
             self._note_unretained()
             work = _UNRETAINED
         if qos == 1 and work > 0:

@@ -31,6 +31,12 @@ class Counters:
     crowded: int = 0  # messages that found the queue of a connected client half full
     refusals: Refusals = field(default_factory=lambda: Refusals(lambda _: None))
 
+    def note_connected(self) -> None:
+        """Another client was let in."""
+        self.accepted += 1
+        self.connected += 1
+        self.most_connected = max(self.most_connected, self.connected)
+
 
 @dataclass(frozen=True, slots=True)
 class Stock:

@@ -17,7 +17,8 @@ class Delivery(NamedTuple):
     """A message for one client.
 
     `identifiers` are its MQTT 5 subscription identifiers, encoded; `group` is the shared
-    subscription through which it came, if it did.
+    subscription through which it came, if it did. `packet_id` is its id there, if that is certain
+    before it is sent.
     """
 
     message: Message
@@ -25,6 +26,7 @@ class Delivery(NamedTuple):
     retain: bool = False
     identifiers: bytes = b""
     group: "SharedGroup | None" = None
+    packet_id: int = 0
 
 
 # Where nothing ever waits, as for most clients: an empty deque of its own is 0.7 kB.

@@ -28,6 +28,7 @@ class Message:
         "expires_at",
         "forwarded",
         "is_urgent",
+        "number",
         "payload",
         "qos",
         "serial",
@@ -43,6 +44,7 @@ class Message:
         self.qos = qos
         self.is_urgent = is_urgent
         self.serial = 0
+        self.number = 0  # on disk
         self.forwarded = b""
         self.expires_at = math.inf
         self._plain = b""

@@ -18,6 +18,7 @@ from broker.settings import (
     ClientCertificates,
     Limits,
     Listener,
+    Persistence,
     Role,
     TlsFiles,
     User,
@@ -25,6 +26,7 @@ from broker.settings import (
 
 ANONYMOUS_GROUP = "anonymous"
 TOKEN_ITERATIONS = 101  # what mosquitto_passwd uses; a random token needs no slow hash
+AUTOSAVE = 60  # seconds; each writes the whole store
 SALT_SIZE = 12  # the plugin takes no other
 
 # Copies of the files of TLS, because mosquitto runs as a user that may not read the originals.
@@ -58,7 +60,7 @@ def require_translatable(settings: BrokerSettings) -> None:
 def public_configuration(settings: BrokerSettings, directory: Path, plugin: Path) -> str:
     """The configuration of the broker that clients meet; seeds are read from `directory`."""
     lines = [
-        *_common(directory),
+        *_common(settings, directory),
         "set_tcp_nodelay true",  # otherwise the first messages wait 40 ms for an acknowledgement
         *(line for each in settings.listeners for line in _listener(each, directory, settings)),
         f"allow_anonymous {_flag(settings.anonymous is not None)}",
@@ -69,9 +71,13 @@ def public_configuration(settings: BrokerSettings, directory: Path, plugin: Path
     return "\n".join(lines) + "\n"
 
 
-def seeding_configuration(directory: Path) -> str:
+def seeding_configuration(settings: BrokerSettings, directory: Path) -> str:
     """The configuration of a broker that only we can reach, to lay down retained messages."""
-    lines = [*_common(directory), f"listener 0 {directory / 'socket'}", "allow_anonymous true"]
+    lines = [
+        *_common(settings, directory),
+        f"listener 0 {directory / 'socket'}",
+        "allow_anonymous true",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -92,7 +98,8 @@ def access_list(settings: BrokerSettings) -> str:
     return json.dumps(document)
 
 
-def _common(directory: Path) -> list[str]:
+def _common(settings: BrokerSettings, directory: Path) -> list[str]:
+    is_kept = settings.persistence is not Persistence.OFF
     return [
         # Only error, warning and information: notices are one line per connection.
         "log_dest stderr",
@@ -100,10 +107,10 @@ def _common(directory: Path) -> list[str]:
         "log_type warning",
         "log_type information",
         "log_timestamp false",
-        # Read once at the start (the seeds); nothing is written while it runs.
+        # Without persistence it is read once at the start (the seeds) and not written after that.
         "persistence true",
-        f"persistence_location {directory}/",
-        "autosave_interval 0",
+        f"persistence_location {settings.directory if is_kept else directory}/",
+        f"autosave_interval {AUTOSAVE if is_kept else 0}",
         # Seeds belong to nobody; and rules do not change while the broker runs.
         "check_retain_source false",
     ]

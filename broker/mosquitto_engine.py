@@ -7,6 +7,7 @@ only takes them, writes its store and ends; the second one, which clients meet, 
 import os
 import pwd
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from broker.mosquitto_config import (
     seeding_configuration,
 )
 from broker.ports import require_free_ports
-from broker.settings import BrokerSettings, TlsFiles
+from broker.settings import BrokerSettings, Persistence, TlsFiles
 
 ACCOUNT = "mosquitto"  # made by the Debian package; mosquitto must not run as root
 PLUGIN = "mosquitto_dynamic_security.so"
@@ -50,9 +51,12 @@ class MosquittoEngine:
         binary, plugin = find_binary(), find_plugin()
         require_translatable(self._settings)
         require_free_ports(self._settings.listeners)
+        is_kept = self._settings.persistence is not Persistence.OFF
+        if is_kept:
+            _prepare(Path(self._settings.directory), _account())
         with tempfile.TemporaryDirectory(prefix="edge-mosquitto-") as name:
             directory = Path(name)
-            if self._settings.seed:
+            if self._settings.seed or is_kept:
                 await self._lay_down_seeds(binary, directory)
             _write(directory / "access.json", self._access)
             if self._settings.tls:
@@ -71,8 +75,9 @@ class MosquittoEngine:
     async def _lay_down_seeds(self, binary: str, directory: Path) -> None:
         child = Child("mosquitto (seeding)")
         try:
-            await _launch(child, binary, directory, seeding_configuration(directory))
-            await _publish_seeds(directory / "socket", self._settings.seed)
+            private = seeding_configuration(self._settings, directory)
+            await _launch(child, binary, directory, private)
+            await _lay_down(directory / "socket", self._settings)
         finally:
             await child.stop()
 
@@ -147,10 +152,38 @@ def _copy_tls_files(files: TlsFiles, directory: Path) -> None:
             _write(directory / name, Path(path).read_text(encoding="utf-8"))
 
 
-async def _publish_seeds(path: Path, seed: tuple[tuple[str, str], ...]) -> None:
+def _prepare(directory: Path, account: pwd.struct_passwd | None) -> None:
+    """The directory of its store, which is its user's alone."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise EngineError(
+            f"{directory}: {error.strerror}; persistence needs a directory that can be written to"
+        ) from None
+    if account is None:
+        return
+    for parent in directory.parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            raise EngineError(
+                f"{parent}: the user {ACCOUNT} may not enter, and its store would be below; "
+                f"chmod o+x {parent}, or set broker.engine to embedded"
+            )
+    _hand_over(directory, account)
+
+
+async def _lay_down(path: Path, settings: BrokerSettings) -> None:
+    """Clear what is not to be kept, then publish the seeds."""
     client = await Client.connect_unix(path, Login("seed"))
     try:
-        for topic, payload in seed:
+        for topic_filter in settings.not_kept:
+            await client.subscribe(topic_filter, 0)
+        await client.ping()
+        while not client.messages.empty():
+            message = client.messages.get_nowait()
+            if message.retain:  # and not what we have just cleared
+                await client.publish(message.topic, b"", retain=True)
+        for topic, payload in settings.seed:
             await client.publish(topic, payload.encode(), retain=True)
     finally:
         await client.disconnect()

@@ -7,23 +7,27 @@ the messages of a topic in one order, the publisher included.
 import math
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.access import CompiledRole, Identity
 from broker.agenda import Agenda
 from broker.counters import Counters, Stock
 from broker.entrance import Entrance
+from broker.fields import write_text
+from broker.journal import DiskJournal, Journal
+from broker.kept import KeptSession
 from broker.messages import Message
 from broker.packets import Will
 from broker.properties import NO_EXTRAS, PublishExtras, write_forwarded
 from broker.reasons import ReasonCode
 from broker.refusals import Limit, Refusals
+from broker.retained import Retained
 from broker.routes import Routes
 from broker.session import Session, Snapshot
 from broker.settings import BrokerSettings
+from broker.shared import SharedGroup
 from broker.subscriptions import Subscription, WantedFilter, grant, take_apart
 from broker.terms import Terms
-from broker.topics import RetainedStore
 
 # A tenth of a turn is left to a publisher that fills a crowded queue.
 CROWDED_WORK: Final = 9
@@ -36,13 +40,26 @@ STEPS_AT_ONCE: Final = 500
 SESSIONS_AT_ONCE: Final = 250
 
 
+class WaitingWill(NamedTuple):
+    """MQTT 5: it is published at `due_at`, unless the client comes back before."""
+
+    will: Will
+    role: CompiledRole
+    due_at: float
+
+
 class Router:
     """The state of the whole broker. `report` takes one line for the log, and `report_client` one
     about a client that comes or goes."""
 
-    def __init__(self, settings: BrokerSettings, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        report: Callable[[str], None],
+        journal: Journal | None = None,
+    ) -> None:
         self.report = report
-        self.report_client = report if settings.log_clients else _nobody
+        self.report_client = report if settings.log_clients else lambda _line: None
         self.settings = settings
         self.limits = settings.limits
         self.counters = Counters(refusals=Refusals(report))
@@ -50,13 +67,10 @@ class Router:
         self.agenda = Agenda()
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, Session] = {}  # those without a connection, longest away first
-        self._wills: dict[str, tuple[Will, CompiledRole]] = {}  # those that wait, by client id
-        self._retained: RetainedStore[Message] = RetainedStore(
-            settings.limits.retained_messages, settings.limits.retained_bytes, _retained_cost
-        )
+        self._wills: dict[str, WaitingWill] = {}  # by client id
+        self.retained = Retained(settings.limits, self.agenda)
         self._routes = Routes(settings.limits, settings.urgent)
-        self._serial = 0
-        self.was_retained = True  # the last message that asked for it
+        self._journal = journal or Journal()
         for topic, payload in settings.seed:
             self.publish_own(topic, payload.encode())
 
@@ -87,20 +101,39 @@ class Router:
             self._forget(session)
             session = None
         if session is None:
-            fresh = Session(client_id, identity, self.limits, self.counters, self.agenda)
-            fresh.expiry, fresh.terms = expiry, terms
-            self._sessions[client_id] = fresh
-            return fresh, False
-        self._resume(client_id)
+            return self._new_session(client_id, identity, terms, expiry), False
+        self._resume(session)
         if session.identity.role is not identity.role or session.terms.is_5 != terms.is_5:
             self._routes.forget()
         session.identity, session.expiry, session.terms = identity, expiry, terms
+        self._journal.resume(session)
         return session, True
 
-    def _resume(self, client_id: str) -> None:
+    def _new_session(
+        self, client_id: str, identity: Identity, terms: Terms, expiry: float
+    ) -> Session:
+        fresh = self._make_session(client_id, identity, is_kept=expiry > 0)
+        fresh.expiry, fresh.terms = expiry, terms
+        self._sessions[client_id] = fresh
+        if expiry:
+            self._journal.begin(fresh)
+        return fresh
+
+    def _make_session(self, client_id: str, identity: Identity, *, is_kept: bool) -> Session:
+        journal = self._journal
+        if is_kept and isinstance(journal, DiskJournal) and journal.keeps_sessions:
+            return KeptSession(
+                client_id, identity, self.limits, self.counters, self.agenda, journal
+            )
+        return Session(client_id, identity, self.limits, self.counters, self.agenda)
+
+    def _resume(self, session: Session) -> None:
         """The client is back: a will that waited is not published any more."""
+        client_id = session.client_id
+        session.ends_at = math.inf
         self._away.pop(client_id, None)
-        self._wills.pop(client_id, None)
+        if self._wills.pop(client_id, None):
+            self._journal.drop_will(session)
         self.agenda.cancel(("will", client_id))
         self.agenda.cancel(("session", client_id))
 
@@ -125,19 +158,22 @@ class Router:
         if session.is_clean:
             self._forget(session)
             return
-        self._away[session.client_id] = session
-        if session.expiry < math.inf:
-            self.agenda.set(
-                ("session", session.client_id),
-                self.agenda.now + session.expiry,
-                lambda: self._expire(session),
-            )
+        self.stay_away(session, session.expiry)
+        self._journal.leave(session)
         if len(self._away) > self.limits.sessions:
             self._expire(next(iter(self._away.values())))
 
     def _expire(self, session: Session) -> None:
         self.counters.expired += 1
         self._forget(session)
+
+    def stay_away(self, session: Session, seconds: float) -> None:
+        """Its client is away, and it ends so many seconds from now."""
+        self._away[session.client_id] = session
+        session.ends_at = self.agenda.now + seconds
+        if seconds < math.inf:
+            key = ("session", session.client_id)
+            self.agenda.set(key, session.ends_at, lambda: self._expire(session))
 
     def _forget(self, session: Session) -> None:
         client_id = session.client_id
@@ -153,6 +189,7 @@ class Router:
             if delivery.group and message.expires_at > self.agenda.now:
                 delivery.group.deliver(message, message.qos, retain=delivery.retain)
         self.publish_waiting_will(client_id)
+        self._journal.end(session)
 
     def take_stock(self) -> Iterator[Stock | None]:
         """Looks at every session, with None after each some, and what was found at the end."""
@@ -163,7 +200,7 @@ class Router:
             subscriptions += len(session.subscriptions)
             messages += session.held_messages
             size += session.held_bytes
-        shared, retained = self._routes.shared_count, self._retained
+        shared, retained = self._routes.shared_count, self.retained.store
         yield Stock(
             away=len(self._away),
             subscriptions=subscriptions - shared,
@@ -196,6 +233,7 @@ class Router:
             return ReasonCode.NOT_AUTHORIZED
         session.subscriptions[text] = subscription
         self._routes.add(wanted, session, subscription)
+        self._journal.subscribe(session, text, subscription)
         handling = subscription.retain_handling
         if not wanted.share and (handling == 0 or (handling == 1 and is_new)):
             self._hand_out_retained(session, wanted, subscription)
@@ -208,9 +246,9 @@ class Router:
 
         What changes in the store meanwhile is left out there, because it came live.
         """
-        steps = self._retained.walk(wanted.topic_filter)
+        steps = self.retained.walk(wanted.topic_filter)
         first = tuple(islice(steps, STEPS_AT_ONCE))
-        snapshot = Snapshot(chain(first, steps), grant((subscription,)), self._serial)
+        snapshot = Snapshot(chain(first, steps), grant((subscription,)), self.retained.serial)
         session.add_snapshot(wanted.topic_filter, snapshot)
 
     def unsubscribe(self, session: Session, text: str) -> int:
@@ -222,6 +260,7 @@ class Router:
                 ReasonCode.NO_SUBSCRIPTION_EXISTED if is_valid else ReasonCode.TOPIC_FILTER_INVALID
             )
         del session.subscriptions[text]
+        self._journal.unsubscribe(session, text)
         wanted = take_apart(text)
         assert wanted is not None
         if not wanted.share:
@@ -260,8 +299,8 @@ class Router:
             message.forwarded = extras.forwarded
             if extras.expiry is not None:
                 message.expires_at = self.agenda.now + extras.expiry
-        if first & 1:
-            self._retain(message, always=role.unlimited)
+        if first & 1 and self.retained.keep(message, always=role.unlimited):
+            self._journal.retain(message)
         route.deliver(message)
         if route.special or route.groups:
             route.deliver_special(message, sender, retain=bool(first & 1))
@@ -284,51 +323,74 @@ class Router:
 
     def postpone_will(self, client_id: str, will: Will, role: CompiledRole, delay: float) -> None:
         """MQTT 5: unless the client comes back in time, and at the latest when its session ends."""
-        self._wills[client_id] = will, role
-        self.agenda.set(
-            ("will", client_id),
-            self.agenda.now + delay,
-            lambda: self.publish_waiting_will(client_id),
-        )
+        self._journal.postpone_will(self._sessions[client_id], will, delay)
+        self._keep_will(client_id, will, role, delay)
+
+    def _keep_will(self, client_id: str, will: Will, role: CompiledRole, delay: float) -> None:
+        waiting = WaitingWill(will, role, self.agenda.now + delay)
+        self._wills[client_id] = waiting
+        key = ("will", client_id)
+        self.agenda.set(key, waiting.due_at, lambda: self.publish_waiting_will(client_id))
 
     def publish_waiting_will(self, client_id: str) -> None:
         self.agenda.cancel(("will", client_id))
         waiting = self._wills.pop(client_id, None)
-        if waiting:
-            self._publish_last(client_id, *waiting, self._sessions.get(client_id))
+        if waiting is None:
+            return
+        session = self._sessions.get(client_id)
+        if session:
+            self._journal.drop_will(session)
+        self._publish_last(client_id, waiting.will, waiting.role, session)
 
     def publish_own(self, topic: str, payload: bytes) -> None:
-        """A retained message of the broker itself."""
+        """A retained message of the broker itself: it comes anew with each start."""
         route = self._routes.look_up(topic.encode())
         message = Message(route.topic, route.encoded, payload, 1, is_urgent=route.is_urgent)
-        self._retain(message, always=True)
+        self.retained.keep(message, always=True)
         route.deliver(message)
         route.deliver_special(message, None, retain=True)
 
-    def _retain(self, message: Message, *, always: bool) -> None:
-        self._serial += 1
-        message.serial = self._serial
-        topic = message.topic
-        self.was_retained = True
-        if message.payload:
-            self.was_retained = self._retained.put(message, always=always)
-        else:
-            self._retained.clear(topic)
-        if message.expires_at < math.inf and message.payload and self.was_retained:
-            self.agenda.set(
-                ("retained", topic), message.expires_at, lambda: self._retained.clear(topic)
-            )
-        else:
-            self.agenda.cancel(("retained", topic))
+    # What is on disk
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        return tuple(self._sessions.values())
 
-def _nobody(_line: str) -> None:
-    """Where clients that come and go are no lines in the log."""
+    def waiting_will(self, client_id: str) -> WaitingWill | None:
+        return self._wills.get(client_id)
 
+    def make_message(self, topic: str, payload: bytes, qos: int) -> Message:
+        """One that was found on disk."""
+        urgent = self._routes.is_urgent(topic)
+        return Message(topic, write_text(topic), payload, qos, is_urgent=urgent)
 
-def _retained_cost(message: Message) -> int:
-    """The topic is there as text and as bytes."""
-    return message.cost() + 2 * len(message.encoded_topic)
+    def recall_retained(self, message: Message) -> None:
+        """It was retained before this start. A seed is newer."""
+        if not self.retained.is_there(message.topic):
+            self.retained.keep(message, always=True)
+
+    def recall_session(
+        self, client_id: str, identity: Identity, expiry: float, terms: Terms
+    ) -> KeptSession:
+        session = self._make_session(client_id, identity, is_kept=True)
+        assert isinstance(session, KeptSession)
+        session.expiry, session.terms = expiry, terms
+        self._sessions[client_id] = session
+        return session
+
+    def recall_subscription(
+        self, session: Session, text: str, subscription: Subscription
+    ) -> SharedGroup | None:
+        """Unless the rules forbid it by now. The group if it is a shared one."""
+        wanted = take_apart(text)
+        if wanted is None or not session.identity.role.may_subscribe(wanted.topic_filter):
+            return None
+        session.subscriptions[text] = subscription
+        self._routes.add(wanted, session, subscription)
+        return self._routes.group(wanted)
+
+    def recall_will(self, session: Session, will: Will, seconds: float) -> None:
+        self._keep_will(session.client_id, will, session.identity.role, seconds)
 
 
 def _same_user(session: Session, identity: Identity) -> bool:

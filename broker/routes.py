@@ -10,7 +10,7 @@ from broker.reasons import ReasonCode
 from broker.session import Session
 from broker.settings import Limits
 from broker.shared import SharedGroup
-from broker.subscriptions import Grant, Subscription, WantedFilter, grant
+from broker.subscriptions import SHARE_PREFIX, Grant, Subscription, WantedFilter, grant
 from broker.topics import SubscriptionTrie, covers
 
 # Topics whose subscribers are remembered; when full, all are forgotten and looked up again.
@@ -69,7 +69,7 @@ class Routes:
         """For a topic that is not in `known`. Raises MalformedPacketError for what is none."""
         self.require_small(raw_topic)
         topic = read_topic(raw_topic)
-        route = Route(topic, is_urgent=any(covers(each, topic) for each in self._urgent))
+        route = Route(topic, is_urgent=self.is_urgent(topic))
         for subscriber, found in self._trie.match(topic).items():
             _add_target(route, subscriber, found)
         plain = sum(map(len, route.targets.values()))
@@ -89,6 +89,9 @@ class Routes:
             return
         raise MalformedPacketError(problem, ReasonCode.TOPIC_NAME_INVALID)
 
+    def is_urgent(self, topic: str) -> bool:
+        return any(covers(each, topic) for each in self._urgent)
+
     def forget(self) -> None:
         """Something changed on which routes depend."""
         self.known.clear()
@@ -101,7 +104,9 @@ class Routes:
         key = (wanted.share, wanted.topic_filter)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = SharedGroup()
+            group = self._groups[key] = SharedGroup(
+                f"{SHARE_PREFIX}{wanted.share}/{wanted.topic_filter}"
+            )
             self._trie.add(wanted.topic_filter, group, subscription)
             self.known.clear()
         group.members[session] = grant((subscription,))
@@ -123,6 +128,10 @@ class Routes:
     def shared_count(self) -> int:
         """Of subscriptions."""
         return sum(len(each.members) for each in self._groups.values())
+
+    def group(self, wanted: WantedFilter) -> SharedGroup | None:
+        """The members of a shared subscription."""
+        return self._groups.get((wanted.share, wanted.topic_filter))
 
     def is_empty(self) -> bool:
         return self._trie.is_empty()

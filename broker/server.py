@@ -17,15 +17,18 @@ from typing import Any, Final
 
 from broker.access import Access, Challenge
 from broker.certificates import Certificates
+from broker.connection import Connection
 from broker.engine import EngineError
 from broker.entrance import STRANGERS
+from broker.keeper import Keeper
 from broker.layered_client import LayeredClient
 from broker.layers import Layer
 from broker.outgoing import Outgoing
+from broker.patient import PatientConnection
 from broker.ports import describe
 from broker.router import Router
 from broker.server_client import READ_SIZE, Client
-from broker.settings import BrokerSettings, Listener, Transport
+from broker.settings import BrokerSettings, Listener, Persistence, Transport
 from broker.statistics import INTERVAL, Statistics
 from broker.tls import Tls
 
@@ -49,7 +52,9 @@ class Server:
     def __init__(
         self, settings: BrokerSettings, report: Callable[[str], None], version: str = "edge"
     ) -> None:
-        self.router = Router(settings, report)
+        is_kept = settings.persistence is not Persistence.OFF
+        self._keeper = Keeper(settings, report) if is_kept else None
+        self.router = Router(settings, report, self._keeper.journal if self._keeper else None)
         self.access = Access(settings)
         self.clients: set[Client] = set()
         self.lingering = 0
@@ -69,7 +74,12 @@ class Server:
         self.router.agenda.on_earlier = self._arm_agenda
 
     async def start(self) -> None:
-        """Listen everywhere or nowhere: EngineError if one address cannot be had."""
+        """Listen everywhere or nowhere: EngineError if one address cannot be had.
+
+        What is kept on disk is there before the first client.
+        """
+        if self._keeper:
+            self._keeper.start(self.router, self.access)
         listeners = self._settings.listeners
         if self._settings.tls and any(each.transport.has_tls for each in listeners):
             self._certificates = Certificates(self._settings.tls, self.router.report)
@@ -91,6 +101,21 @@ class Server:
         for client in tuple(self.clients):
             client.shut_down()
         self._checks.shutdown(wait=False, cancel_futures=True)
+        if self._keeper:
+            self._keeper.stop()
+
+    def connect(self, client: Client, peer: str) -> Connection:
+        """The protocol's part of a new client."""
+        parts = (
+            self.router,
+            self.access,
+            peer,
+            self.loop.time(),
+            partial(self.outgoing.schedule, client),
+        )
+        if self._keeper:
+            return PatientConnection(*parts, self._keeper.journal)
+        return Connection(*parts)
 
     def may_linger(self) -> bool:
         """A flood of those that are refused must not cost sockets: most read the answer anyway."""

@@ -4,10 +4,9 @@ import asyncio
 import math
 import os
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from broker.connection import Connection, State
+from broker.connection import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +47,7 @@ class Client(asyncio.BufferedProtocol):
         server = self._server
         self._transport = transport
         self._write: Callable[[bytes], None] = transport.write
-        self.connection = Connection(
-            server.router,
-            server.access,
-            _peer_name(transport),
-            self._loop.time(),
-            partial(server.outgoing.schedule, self),
-        )
+        self.connection = server.connect(self, _peer_name(transport))
         server.clients.add(self)
         self._arm_timer()
 
@@ -105,7 +98,8 @@ class Client(asyncio.BufferedProtocol):
             self._arm_timer()
 
     def _hold_reading(self) -> None:
-        is_held = self._has_more or self.connection.is_held
+        connection = self.connection
+        is_held = self._has_more or connection.is_held or connection.is_held_up
         if is_held is self._is_held or self._transport.is_closing():
             return
         self._is_held = is_held
@@ -155,6 +149,8 @@ class Client(asyncio.BufferedProtocol):
         if waiting > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
+        elif self._is_held:
+            self._hold_reading()
 
     def _close(self, *, lingers: bool) -> None:
         """It waits for what is written to leave; a peer that does not read gets no time."""

@@ -5,6 +5,7 @@ per lane: urgent messages pass normal ones, messages of one topic never pass eac
 all messages of a topic share a lane.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
@@ -60,8 +61,8 @@ class Session:
     __slots__ = (
         "_agenda", "_counters", "_inflight_limit", "_is_paused", "_link", "_next_id", "_normal",
         "_repeats", "_room", "_snapshots", "_steps_at_once", "_urgent", "_urgent_window", "_window",
-        "client_id", "expiry", "identity", "inflight", "is_open", "missed_bytes", "received",
-        "subscriptions", "terms",
+        "client_id", "ends_at", "expiry", "identity", "inflight", "is_open", "missed_bytes",
+        "received", "subscriptions", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Session:
         self.client_id = client_id
         self.identity = identity
         self.expiry = 0.0
+        self.ends_at = math.inf  # while the client is away
         self.subscriptions: dict[str, Subscription] = {}
         self.received: set[int] = set()  # QoS 2 packet ids that wait for their PUBREL
         # QoS 1 and 2 deliveries under way, in order; None: received there, PUBCOMP is to come.
@@ -280,11 +282,17 @@ class Session:
             delivery = lane.pop()
             if delivery.message.expires_at > now:
                 self._start(delivery)
+            else:
+                self._skip(delivery)
         return steps
 
+    def _skip(self, delivery: Delivery) -> None:
+        """It has expired."""
+
     def _start(self, delivery: Delivery) -> None:
-        message, qos, retain, _, _ = delivery
-        packet_id = self._new_id() if qos else 0
+        message, qos, retain, _, _, packet_id = delivery
+        if qos and not packet_id:
+            packet_id = self._new_id()
         if self.terms.is_5 or retain:
             packet = self.terms.packet(delivery, packet_id, self._agenda.now)
             if len(packet) > self.terms.maximum_packet_size:
@@ -334,21 +342,24 @@ class Session:
         self._next_id = packet_id
         return packet_id
 
-    def _queue(self, delivery: Delivery) -> None:
+    def _queue(self, delivery: Delivery) -> bool:
+        """False if it is dropped."""
         message = delivery.message
         if self._link is None and not delivery.qos:
-            return
+            return False
         if self._is_paused:
             self.missed_bytes += message.cost()
         self.is_open = False
         lane = self._urgent if message.is_urgent else self._normal
-        if not lane.push(delivery):
+        is_queued = lane.push(delivery)
+        if not is_queued:
             self._counters.refusals.note(
                 Limit.QUEUE, self.client_id, "its queue is full, messages for it are dropped"
             )
         if self._link:
             self._counters.crowded += lane.is_crowded()
             self._link.wake()
+        return is_queued
 
     def _continue(self) -> None:
         """There is room in the window again."""

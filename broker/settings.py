@@ -16,6 +16,14 @@ class EngineName(StrEnum):
     AMQTT = "amqtt"
 
 
+class Persistence(StrEnum):
+    """What is still there after a restart: nothing, retained messages, or sessions as well."""
+
+    OFF = "off"
+    RETAINED = "retained"
+    ALL = "all"
+
+
 class Action(StrEnum):
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -141,6 +149,7 @@ class BrokerSettings:
     `response_information` is what an MQTT 5 client gets that asks where it may have its answers.
     `tls` is for all listeners that have TLS. `websocket_origins` are the sites whose scripts may
     connect, any if it is empty; what is no browser may always.
+    What `persistence` says is kept in `directory`, but for topics that a filter in `not_kept` has.
     """
 
     listeners: tuple[Listener, ...]
@@ -154,6 +163,9 @@ class BrokerSettings:
     log_clients: bool = True
     tls: TlsFiles | None = None
     websocket_origins: tuple[str, ...] = ()
+    persistence: Persistence = Persistence.OFF
+    directory: str = ""
+    not_kept: tuple[str, ...] = ()
 
 
 def to_json(settings: BrokerSettings) -> str:
@@ -178,6 +190,9 @@ def from_json(text: str) -> BrokerSettings:
         log_clients=raw["log_clients"],
         tls=_tls_files(raw["tls"]) if raw["tls"] else None,
         websocket_origins=tuple(raw["websocket_origins"]),
+        persistence=Persistence(raw["persistence"]),
+        directory=raw["directory"],
+        not_kept=tuple(raw["not_kept"]),
     )
 
 

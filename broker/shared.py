@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 class SharedGroup:
-    """The members of one share name and filter, the one whose turn it is first."""
+    """The members of one share name and filter, the one whose turn it is first.
 
-    __slots__ = ("members",)
+    `text` is what they subscribed to.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("members", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.members: dict[Session, Grant] = {}
 
     def deliver(self, message: Message, qos: int, *, retain: bool) -> bool:

@@ -39,7 +39,7 @@ class Terms:
         self, delivery: "Delivery", packet_id: int, now: float, *, dup: bool = False
     ) -> bytes:
         """The PUBLISH for this client."""
-        message, qos, retain, identifiers, _ = delivery
+        message, qos, retain, identifiers, _, _ = delivery
         if not self.is_5:
             return message.packet(packet_id, qos, retain=retain, dup=dup)
         flags = dup << 3 | qos << 1 | retain

@@ -47,6 +47,10 @@ def broker_settings(
         log_clients=settings.broker.log_clients,
         tls=tls_files(tls) if tls else None,
         websocket_origins=settings.broker.websocket_origins,
+        persistence=settings.broker.persistence,
+        directory=str(settings.state_path(name) / "broker"),
+        # What nodes say about themselves is said anew after a restart; yesterday's word is poison.
+        not_kept=(f"{topics.root}/#",),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from broker.settings import ClientCertificates, EngineName, Limits, Transport
+from broker.settings import ClientCertificates, EngineName, Limits, Persistence, Transport
 
 DEFAULT_MQTT_PORT = 1883
 NO_NUMBER = "is not a number; write a number without quotes"
@@ -271,7 +271,10 @@ class BrokerTls(Table):
 
 
 class Broker(Table):
+    """`persistence` is off because a node's disk is often an SD card, and each sync wears it."""
+
     engine: EngineName = EngineName.EMBEDDED
+    persistence: Persistence = Persistence.OFF
     host: Text = "0.0.0.0"  # noqa: S104  a broker of the group is there for the network
     port: Port = DEFAULT_MQTT_PORT
     tls_port: PortOrNone = 0

@@ -18,7 +18,7 @@ class Reach:
         self._hosts = hosts
         self._group = network.plan.group
         self._is_asked = False
-        self._within: dict[str, frozenset[str]] = {}
+        self._open: dict[str, frozenset[object]] = {}
         # Whether a cut or a clogged wire has come between two hosts that have not met since.
         self.is_apart = False
         self.together_since = -inf
@@ -33,16 +33,28 @@ class Reach:
     def _look(self, *_: None) -> None:
         self._is_asked = False
         for host in self._hosts:
-            within, before = self._network.reachable(host), self._within.get(host.name, frozenset())
-            self._within[host.name] = frozenset(within)
-            # A record that was stuck may still be confirmed by a broker that is back.
-            is_new = not before >= set(within)
+            before, now = self._open.get(host.name, frozenset()), self._all_open(host)
+            self._open[host.name] = now
+            # A record that was stuck may still be confirmed by a broker that is back, or over a
+            # wire that is, although the other direction is cut by now.
+            is_new = not before >= now
             if not self._is_cut_off(host):
                 host.cut_off_at = inf
             elif host.cut_off_at == inf or is_new:
                 host.cut_off_at = self._agenda.now
         if self._group.policy is Policy.AVAILABILITY:
             self._look_at_pair()
+
+    def _all_open(self, host: Host) -> frozenset[object]:
+        """The brokers within reach, and each direction that is whole."""
+        wires = (
+            wire
+            for (name, _), both in self._network.wires.items()
+            if name == host.name
+            for wire in both
+        )
+        whole = {id(wire) for wire in wires if wire.cut_until <= self._agenda.now}
+        return frozenset({*self._network.reachable(host), *whole})
 
     def _is_cut_off(self, host: Host) -> bool:
         """Less than a majority within reach; with policy availability no reference either."""

@@ -216,7 +216,7 @@ def test_a_retained_message_expires() -> None:
     assert [each.properties.message_expiry for each in retained(hub, MQTT_5)] == [6]
     hub.pass_time(6)
     assert retained(hub, MQTT_5) == []
-    assert hub.router._retained.count == 0
+    assert hub.router.retained.store.count == 0
     assert len(hub.router.agenda) == 0
 
 

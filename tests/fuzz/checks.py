@@ -24,7 +24,7 @@ def check_bounds(world: World) -> None:
     connected = sum(session.link is not None for session in sessions.values())
     require(router.counters.connected == connected, "those connected are counted right")
     require(set(router._wills) <= set(sessions), "a will that waits has a session")
-    retained = router._retained
+    retained = router.retained.store
     require(retained.count <= max(limits.retained_messages, 1), "retained messages are bounded")
     require(retained.count == len(_stored(retained)), "retained messages are counted right")
 
@@ -62,10 +62,10 @@ def check_nothing_is_left(world: World) -> None:
     require(not router._routes._groups, "shared subscriptions end with their members")
     require(not len(router.agenda), "nothing is due when nothing is there")
     require(router.counters.connected == 0, "nobody is connected")
-    for message in _stored(router._retained):
-        router._retained.clear(message.topic)
-    require(router._retained.count == 0, "the retained store can be emptied")
-    require(not router._retained._root.children, "the retained store keeps no empty places")
+    for message in _stored(router.retained.store):
+        router.retained.store.clear(message.topic)
+    require(router.retained.store.count == 0, "the retained store can be emptied")
+    require(not router.retained.store._root.children, "the retained store keeps no empty places")
 
 
 def _stored(store: RetainedStore[Message]) -> list[Message]:

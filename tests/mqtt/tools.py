@@ -1,5 +1,7 @@
 """A broker without sockets: peers speak packets to connections, time is a number."""
 
+from collections.abc import Callable
+
 from broker.access import Access
 from broker.codec import decode_body, encode
 from broker.connection import Connection, State
@@ -52,6 +54,9 @@ class Hub:
         self.now += seconds
         self.router.agenda.run(self.now)
 
+    def connection(self, wake: Callable[[], None], address: str = "peer:1") -> Connection:
+        return Connection(self.router, self.access, address, self.now, wake)
+
     def peer(self) -> "Peer":
         return Peer(self)
 
@@ -74,7 +79,7 @@ class Peer:
         self.version = MQTT_3_1_1  # what its CONNECT says decides
         self.wakes = 0
         self.greeting = Connack(session_present=False, code=0)
-        self.connection = Connection(hub.router, hub.access, address, hub.now, self._on_wake)
+        self.connection = hub.connection(self._on_wake, address)
         self._incoming = Incoming()
 
     def _on_wake(self) -> None:
