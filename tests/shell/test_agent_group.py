@@ -113,7 +113,7 @@ async def test_odd_requests_are_answered_once_and_change_nothing(watched: Watche
     assert watched.hot() == before
 
 
-@pytest.mark.parametrize("command", ["a" * 64_000, "x y", "Ping", "ping/ping", "\u2603", "a" * 33])
+@pytest.mark.parametrize("command", ["a" * 900, "x y", "Ping", "ping/ping", "\u2603", "a" * 33])
 async def test_odd_topics_are_nobodys(watched: Watched, command: str) -> None:
     client = watched.clients["white"]
     client.say(f"request/{command}", b"")
