@@ -18,7 +18,8 @@ from tests.lan.harness import Lan
 from tests.lan.observer import Observer
 from tests.lan.processes import command_line
 
-pytestmark = pytest.mark.lan
+# Not in the usual run: 90 faults on real processes take five minutes.
+pytestmark = [pytest.mark.lan, pytest.mark.moments]
 
 # Where the part of the duty waits that marks the moment: of the old or of the new hot node.
 GATES = {
