@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.client import Client, Login
-from broker.embedded_engine import EmbeddedEngine
+from broker.engines.embedded import EmbeddedEngine
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule
 
 HOST = "127.0.0.1"

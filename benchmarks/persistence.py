@@ -21,8 +21,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
-from broker.changes import FOR_EVER, Complete, Done, Queued, Stored, encode
-from broker.store import Store
+from broker.routing.changes import FOR_EVER, Complete, Done, Queued, Stored, encode
+from broker.store.files import Store
 
 PAYLOAD = bytes(64)
 TOPICS = 20

@@ -23,7 +23,7 @@ from benchmarks.broker.contest import run_load
 from benchmarks.broker.streams import HOST
 from benchmarks.broker.work import Job
 from broker.client import Client, Login, packet
-from broker.embedded_engine import EmbeddedEngine
+from broker.engines.embedded import EmbeddedEngine
 from broker.settings import (
     Action,
     BrokerSettings,

@@ -10,11 +10,11 @@ import sys
 def main() -> int:
     match sys.argv[1:]:
         case ["embedded", *version]:
-            from broker.embedded_child import main as run_embedded  # noqa: PLC0415 - one engine only
+            from broker.engines.embedded_child import main as run_embedded  # noqa: PLC0415 - one engine only
 
             return run_embedded(" ".join(["edge", *version]))
         case ["amqtt"]:
-            from broker.amqtt_child import main as run_amqtt  # noqa: PLC0415 - one engine only
+            from broker.engines.amqtt_child import main as run_amqtt  # noqa: PLC0415 - one engine only
 
             return run_amqtt()
         case arguments:

@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from broker.protocol.topics import is_valid_filter
 from broker.settings import BrokerSettings, Limits
-from broker.topics import is_valid_filter
 
 VERIFIER_STARTS = ("$argon2", "$7$", "token:")
 HIDDEN = "(hidden)"

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from broker.config_file import ConfigError, load_settings
-from broker.embedded_child import run
-from broker.engine import EngineError
+from broker.engines.embedded_child import run
+from broker.errors import EngineError
 from broker.settings import BrokerSettings
 from broker.systemd import Notifier
 

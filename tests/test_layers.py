@@ -38,6 +38,23 @@ LAYERS = (
     ("edge.cli",),
     ("edge.__main__",),
 )
+# The broker's folders, in the same way.
+BROKER_LAYERS = (
+    ("broker", "broker.settings", "broker.errors"),
+    ("broker.protocol",),
+    ("broker.admission",),
+    ("broker.routing",),
+    ("broker.connections", "broker.store"),
+    ("broker.server",),
+    ("broker.client", "broker.systemd"),
+    ("broker.engines", "broker.probe"),
+    ("broker.config_file",),
+    ("broker.standalone",),
+    ("broker.__main__",),
+)
+# Time is passed in there, and bytes come as arguments.
+BROKER_CORE = ("broker.protocol", "broker.routing", "broker.connections")
+BROKER_CORE_MAY_NOT_IMPORT = {"asyncio", "selectors", "socket", "ssl", "threading", "time"}
 CORE_MAY_IMPORT = {
     "collections",
     "collections.abc",
@@ -104,21 +121,28 @@ def imports(path: Path) -> set[str]:
 def layer(name: str) -> int:
     fitting = [
         (len(start), index)
-        for index, starts in enumerate(LAYERS)
+        for index, starts in enumerate(LAYERS if name.startswith("edge") else BROKER_LAYERS)
         for start in starts
-        if name == start or (name.startswith(f"{start}.") and start != "edge")
+        if name == start or (name.startswith(f"{start}.") and "." in start)
     ]
     assert fitting, f"{name} is in no layer; add it to LAYERS and to docs/architecture.md"
     return max(fitting)[1]
 
 
-@pytest.mark.parametrize("name", EDGE)
+@pytest.mark.parametrize("name", [*EDGE, *BROKER])
 def test_imports_point_downwards(name: str) -> None:
     own = layer(name)
+    house = name.partition(".")[0]
     above = {
-        each for each in imports(MODULES[name]) if each.startswith("edge") and layer(each) > own
+        each for each in imports(MODULES[name]) if each.startswith(house) and layer(each) > own
     }
     assert not above
+
+
+@pytest.mark.parametrize("name", [name for name in BROKER if name.startswith(BROKER_CORE)])
+def test_the_core_of_the_broker_knows_no_clock_and_no_socket(name: str) -> None:
+    found = {each.partition(".")[0] for each in imports(MODULES[name])}
+    assert not found & BROKER_CORE_MAY_NOT_IMPORT
 
 
 @pytest.mark.parametrize("name", [name for name in EDGE if name.startswith("edge.core")])

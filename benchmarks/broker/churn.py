@@ -12,10 +12,10 @@ import time
 from benchmarks.broker.clients import TOPIC, Publisher, Subscriber, cycle, log_in, subscribe
 from benchmarks.broker.streams import CHUNK, HOST
 from benchmarks.broker.work import Job, Load, Result, open_for, watched
-from broker.codec import encode
-from broker.framing import Incoming
-from broker.packet_kinds import DISCONNECT, PINGREQ
-from broker.packets import (
+from broker.protocol.codec import encode
+from broker.protocol.framing import Incoming
+from broker.protocol.kinds import DISCONNECT, PINGREQ
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     PUBACK,

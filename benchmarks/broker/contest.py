@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from benchmarks.broker.rows import Row
 from benchmarks.broker.streams import HOST
 from benchmarks.broker.work import Job, Result
-from broker.engine import Engine
-from broker.engines import create_engine
+from broker.engines.choice import create_engine
+from broker.engines.engine import Engine
 from broker.settings import (
     Action,
     BrokerSettings,

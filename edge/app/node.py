@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from broker.certificates import make_context
-from broker.engine import Engine, EngineError, supervise
-from broker.engines import create_engine
-from broker.ports import wait_for_free_ports
+from broker.engines.choice import create_engine
+from broker.engines.engine import Engine, supervise
+from broker.errors import EngineError
+from broker.server.certificates import make_context
+from broker.server.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
 from broker.systemd import Notifier
 from edge.access import broker_settings, tls_files

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from rich.console import Console
 from rich.text import Text
 
-from broker.engine import known_defects
+from broker.engines.defects import known_defects
 from broker.probe import Target, probe
 from edge.adapters.netcheck import ping
 from edge.adapters.operator import GroupClient, login_endpoint, login_with_secret

@@ -3,8 +3,8 @@
 import stat
 from collections.abc import Iterable
 
-from broker.certificates import make_context
-from broker.engine import EngineError
+from broker.errors import EngineError
+from broker.server.certificates import make_context
 from edge.access import tls_files
 from edge.commands.check_machine import Finding, Level
 from edge.settings import Settings

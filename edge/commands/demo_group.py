@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.child import bound_to_parent
-from broker.engine import EngineError
+from broker.engines.child import bound_to_parent
+from broker.errors import EngineError
 from edge.settings import Settings
 from edge.settings.file import load_settings
 

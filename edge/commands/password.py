@@ -1,6 +1,6 @@
 """Hashes for `[[access.user]]`, in the form that the chosen broker can check."""
 
-from broker.access import hash_password, hash_password_for_mosquitto
+from broker.admission.access import hash_password, hash_password_for_mosquitto
 from broker.settings import EngineName
 from edge.errors import SettingsError
 

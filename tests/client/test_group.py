@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.access import hash_password
+from broker.admission.access import hash_password
 from broker.settings import BrokerSettings, Listener, User
 from edge.client import AmbiguousGroupError, Change, Group, Hot, Stream, UnreachableGroupError
 from edge.client import group as group_module

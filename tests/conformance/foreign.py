@@ -14,7 +14,7 @@ from asyncio.subprocess import PIPE, STDOUT
 from dataclasses import replace
 from pathlib import Path
 
-from broker.engines import create_engine
+from broker.engines.choice import create_engine
 from broker.settings import Action, BrokerSettings, EngineName, Limits, Role, Rule
 from tests.engines.tools import free_port, open_settings
 

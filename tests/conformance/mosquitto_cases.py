@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.mosquitto_engine import find_binary
+from broker.engines.mosquitto import find_binary
 from broker.settings import EngineName
 from tests.engines.tools import free_port
 

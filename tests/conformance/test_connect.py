@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from broker import packets
-from broker.codec import encode
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Connack,
@@ -16,7 +16,7 @@ from broker.packets import (
     Properties,
     Publish,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from broker.settings import Limits, User
 from tests.conformance.tools import (
     PING,

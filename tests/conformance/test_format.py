@@ -2,9 +2,9 @@
 
 import pytest
 
-from broker import packets
-from broker.codec import encode
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -19,7 +19,7 @@ from broker.packets import (
     Unsuback,
     Unsubscribe,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from tests.conformance.tools import (
     NOT_UTF8,
     PING,

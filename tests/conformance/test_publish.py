@@ -2,16 +2,16 @@
 
 import pytest
 
-from broker import packets
-from broker.fields import write_text
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.fields import write_text
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Properties,
     Publish,
     Subscribe,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     NOT_UTF8,

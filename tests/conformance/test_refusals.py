@@ -2,8 +2,8 @@
 
 import pytest
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -12,7 +12,7 @@ from broker.packets import (
     Publish,
     Subscribe,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from tests.conformance.tools import (
     connect,
     lasting,

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -14,7 +14,7 @@ from broker.packets import (
     Subscribe,
     Unsubscribe,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     connect,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from broker import packets
-from broker.fields import write_text
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.fields import write_text
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -17,7 +17,7 @@ from broker.packets import (
     Unsubscribe,
     Will,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from broker.settings import Limits
 from tests.conformance.tools import (
     connect,

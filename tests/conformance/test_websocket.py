@@ -1,8 +1,8 @@
 """Chapter 6: MQTT over websocket. The frames themselves: tests/mqtt/test_websocket.py."""
 
-from broker.codec import encode
-from broker.packets import MQTT_5, Connack, Connect, Publish
-from broker.websocket import BINARY, CONTINUATION, TEXT, Websocket
+from broker.protocol.codec import encode
+from broker.protocol.packets import MQTT_5, Connack, Connect, Publish
+from broker.server.websocket import BINARY, CONTINUATION, TEXT, Websocket
 from tests.conformance.tools import only, shows
 from tests.mqtt.test_websocket import closing, frame, opened, request, status
 from tests.mqtt.tools import Hub, Peer

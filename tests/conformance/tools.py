@@ -5,8 +5,8 @@ from typing import Any, Final, TypeVar, cast
 
 import pytest
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -19,7 +19,7 @@ from broker.packets import (
     Subscribe,
     Will,
 )
-from broker.reasons import ReasonCode
+from broker.protocol.reasons import ReasonCode
 from tests.mqtt.tools import Hub, Peer
 
 Test = TypeVar("Test", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from broker.engine import known_defects
+from broker.engines.defects import known_defects
 from broker.settings import EngineName
 from tests.engines.tools import Broker, free_port, open_settings, running
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.engine import known_defects
+from broker.engines.defects import known_defects
 from broker.settings import EngineName
 
 

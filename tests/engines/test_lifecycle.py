@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from broker import mosquitto_engine
-from broker.engine import Engine, EngineError, supervise
+from broker.engines import mosquitto
+from broker.engines.engine import Engine, supervise
+from broker.errors import EngineError
 from broker.settings import BrokerSettings, Listener
 from tests.engines.tools import (
     DEADLINE,
@@ -110,14 +111,14 @@ async def test_missing_mosquitto_names_the_package(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(mosquitto_engine, "MORE_PATH", "")
+    monkeypatch.setattr(mosquitto, "MORE_PATH", "")
     broker = make_engine("mosquitto", open_settings(port))
     with pytest.raises(EngineError, match="Debian package mosquitto"):
         await broker.start()
 
 
 async def test_missing_plugin_names_the_package(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    monkeypatch.setattr(mosquitto_engine, "PLUGIN_PLACES", ())
+    monkeypatch.setattr(mosquitto, "PLUGIN_PLACES", ())
     broker = make_engine("mosquitto", open_settings(port))
     with pytest.raises(EngineError, match="Debian package mosquitto"):
         await broker.start()

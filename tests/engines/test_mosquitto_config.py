@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.access import hash_password, hash_password_for_mosquitto, verify_password
-from broker.engine import EngineError
-from broker.mosquitto_config import access_list, public_configuration
+from broker.admission.access import hash_password, hash_password_for_mosquitto, verify_password
+from broker.engines.mosquitto_config import access_list, public_configuration
+from broker.errors import EngineError
 from broker.settings import (
     Action,
     BrokerSettings,

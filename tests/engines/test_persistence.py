@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from broker.client import Message
-from broker.engine import EngineError
-from broker.engines import create_engine
+from broker.engines.choice import create_engine
+from broker.errors import EngineError
 from broker.settings import BrokerSettings, EngineName, Persistence
 from tests.engines.tools import connect, messages_until, next_message, open_settings, running
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from broker.client import packet, read_packet
-from broker.engine import known_defects
+from broker.engines.defects import known_defects
 from broker.probe import Target, probe
 from broker.settings import EngineName
 from tests.engines.tools import HOST, Broker, connect, next_message

@@ -5,10 +5,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from broker.child import Child, bound_to_parent
+from broker.admission.refusals import Limit
 from broker.client import Client
-from broker.mosquitto_engine import find_binary
-from broker.refusals import Limit
+from broker.engines.child import Child, bound_to_parent
+from broker.engines.mosquitto import find_binary
 from broker.settings import Action, Role, Rule
 from tests.engines.tools import (
     DEADLINE,

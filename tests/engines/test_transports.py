@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker.engine import EngineError
+from broker.errors import EngineError
 from broker.settings import BrokerSettings, ClientCertificates, Listener, Transport, User
 from tests.engines.tools import (
     DEADLINE,

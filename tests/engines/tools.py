@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.child import Child, bound_to_parent
 from broker.client import Client, Login, Message
-from broker.engine import Engine
-from broker.engines import create_engine
-from broker.mosquitto_engine import find_binary
+from broker.engines.child import Child, bound_to_parent
+from broker.engines.choice import create_engine
+from broker.engines.engine import Engine
+from broker.engines.mosquitto import find_binary
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule
 
 # Generous: the machine may be busy. A deadline only ends a test that has failed already.

@@ -8,9 +8,9 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.connection import Connection
-from broker.messages import Message
-from broker.session import Session
+from broker.connections.connection import Connection
+from broker.routing.messages import Message
+from broker.routing.session import Session
 from tests.fuzz.client import require
 from tests.fuzz.coverage import Coverage
 from tests.fuzz.execution import bounded_time, execute, execute_steps, steps_of

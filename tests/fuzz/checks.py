@@ -1,13 +1,13 @@
 """What holds in a router at any time, and what is left of it when everybody has gone."""
 
-from broker.codec import encode
-from broker.connection import Connection
-from broker.lane import Lane
-from broker.messages import Message
-from broker.packets import Connect, Plain
-from broker.session import URGENT_EXTRA, Session
+from broker.connections.connection import Connection
+from broker.protocol.codec import encode
+from broker.protocol.packets import Connect, Plain
+from broker.protocol.topics import RetainedStore
+from broker.routing.lane import Lane
+from broker.routing.messages import Message
+from broker.routing.session import URGENT_EXTRA, Session
 from broker.settings import Limits
-from broker.topics import RetainedStore
 from tests.fuzz.client import require
 from tests.fuzz.world import World
 

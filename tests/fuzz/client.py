@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Final
 
-from broker import packets, session
-from broker.access import Access
-from broker.codec import decode_body, encode
-from broker.connection import Connection, State
-from broker.framing import Incoming
-from broker.packets import MQTT_5, Acknowledge, Connack, Farewell, Packet, Plain, Publish
-from broker.router import Router
+from broker.admission.access import Access
+from broker.connections.connection import Connection, State
+from broker.protocol import packets
+from broker.protocol.codec import decode_body, encode
+from broker.protocol.framing import Incoming
+from broker.protocol.packets import MQTT_5, Acknowledge, Connack, Farewell, Packet, Plain, Publish
+from broker.routing import session
+from broker.routing.router import Router
 
 # What the broker may answer to a byte, for the bound of its output: a reason string to a PUBREL.
 ANSWER: Final = 12

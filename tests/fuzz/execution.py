@@ -8,10 +8,10 @@ from random import Random
 from types import FrameType
 from typing import Final
 
-from broker.codec import decode, encode
-from broker.fields import PacketError
-from broker.framing import Incoming
-from broker.packets import MQTT_3_1, MQTT_3_1_1, MQTT_5, Connect
+from broker.protocol.codec import decode, encode
+from broker.protocol.fields import PacketError
+from broker.protocol.framing import Incoming
+from broker.protocol.packets import MQTT_3_1, MQTT_3_1_1, MQTT_5, Connect
 from tests.fuzz.checks import check_bounds, check_nothing_is_left
 from tests.fuzz.client import require
 from tests.fuzz.packets import Maker

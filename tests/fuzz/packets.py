@@ -4,12 +4,12 @@ from dataclasses import fields
 from random import Random
 from typing import Any, Final
 
-from broker import packets
-from broker.codec import encode
-from broker.codec5 import CODES
-from broker.fields import write_variable
-from broker.packet_kinds import WILL
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.codec5 import CODES
+from broker.protocol.fields import write_variable
+from broker.protocol.kinds import WILL
+from broker.protocol.packets import (
     MQTT_5,
     NONE,
     Acknowledge,

@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 import pytest
 
-from broker.lane import Lane
-from broker.router import Router
+from broker.routing.lane import Lane
+from broker.routing.router import Router
 from tests.fuzz.client import WrongError
 from tests.fuzz.execution import bounded_time, execute
 

@@ -5,9 +5,9 @@ from random import Random
 from typing import Final
 from unittest.mock import patch
 
-from broker.access import Access
-from broker.connection import Connection, State
-from broker.router import Router
+from broker.admission.access import Access
+from broker.connections.connection import Connection, State
+from broker.routing.router import Router
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 from tests.fuzz.client import Client, require
 from tests.fuzz.packets import Maker
@@ -173,7 +173,7 @@ class World:
 
     def run(self, step: Step) -> None:
         room = SMALL_ROOM if self.is_small else 256 * 1024
-        with patch("broker.session.ROOM", room):
+        with patch("broker.routing.session.ROOM", room):
             self._take(step)
             self._remove_ended()
 

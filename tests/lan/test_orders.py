@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from broker.access import hash_password_for_mosquitto
+from broker.admission.access import hash_password_for_mosquitto
 from tests.lan.conftest import MakeGroup
 from tests.lan.deadline import holds_for
 from tests.lan.group import Group

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from broker.access import Access
-from broker.connection import Connection
-from broker.journal import DiskJournal
-from broker.memory import Memory, is_complete
-from broker.patient import PatientConnection
-from broker.recall import Recall, restate
-from broker.router import Router
+from broker.admission.access import Access
+from broker.connections.connection import Connection
+from broker.connections.patient import PatientConnection
+from broker.routing.journal import DiskJournal
+from broker.routing.router import Router
 from broker.settings import BrokerSettings, Persistence
+from broker.store.memory import Memory, is_complete
+from broker.store.recall import Recall, restate
 from tests.mqtt.tools import Hub, settings
 
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     Acknowledge,
     Connack,
     Connect,

@@ -5,10 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from broker import packets
-from broker.codec5 import CODES
-from broker.packet_kinds import WILL
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.codec5 import CODES
+from broker.protocol.kinds import WILL
+from broker.protocol.packets import (
     MQTT_5,
     Acknowledge,
     Auth,

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from broker.access import (
+from broker.admission.access import (
     Access,
     Challenge,
     Identity,
@@ -13,8 +13,8 @@ from broker.access import (
     hash_password_for_mosquitto,
     verify_password,
 )
-from broker.codec import encode
-from broker.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will
+from broker.protocol.codec import encode
+from broker.protocol.packets import Acknowledge, Connack, Connect, Publish, Suback, Subscribe, Will
 from broker.settings import User
 from tests.mqtt.tools import Hub, Peer, role, settings
 

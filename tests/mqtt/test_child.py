@@ -121,7 +121,7 @@ def test_a_port_in_use_is_an_error_line() -> None:
 
 def test_the_child_imports_nothing_heavy() -> None:
     code = (
-        "import sys, broker.embedded_child\n"
+        "import sys, broker.engines.embedded_child\n"
         "heavy = {'pydantic', 'paho', 'argon2', 'amqtt', 'orjson', 'h11'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )

@@ -4,10 +4,10 @@ import gc
 
 import pytest
 
-from broker import packets
-from broker.codec import encode
-from broker.connection import TURN, Connection
-from broker.packets import (
+from broker.connections.connection import TURN, Connection
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import (
     Acknowledge,
     Connack,
     Connect,

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec import decode_body, encode
-from broker.fields import MalformedPacketError
-from broker.framing import Incoming
-from broker.packets import Packet, Publish
+from broker.protocol.codec import decode_body, encode
+from broker.protocol.fields import MalformedPacketError
+from broker.protocol.framing import Incoming
+from broker.protocol.packets import Packet, Publish
 from tests.mqtt.strategies import all_packets
 
 LARGEST = 1 << 20

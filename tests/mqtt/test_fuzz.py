@@ -5,8 +5,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.codec import encode
-from broker.packets import (
+from broker.protocol.codec import encode
+from broker.protocol.packets import (
     MQTT_5,
     Connect,
     Farewell,

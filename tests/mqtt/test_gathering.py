@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker import outgoing
-from broker.codec import encode
-from broker.connection import TURN
-from broker.packet_kinds import DISCONNECT
-from broker.packets import MQTT_5, Connect, Farewell, Plain, Publish, Subscribe
-from broker.server import Server
+from broker.connections.connection import TURN
+from broker.protocol.codec import encode
+from broker.protocol.kinds import DISCONNECT
+from broker.protocol.packets import MQTT_5, Connect, Farewell, Plain, Publish, Subscribe
+from broker.server import outgoing
+from broker.server.server import Server
 from tests.mqtt.test_server import Raw, serving, until
 
 BURST = 10 * TURN

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from broker import keeper, packets, patient, store
 from broker.client import Client, Login
-from broker.codec import encode
-from broker.engine import EngineError
-from broker.packets import Acknowledge, Connack, Connect, Plain, Publish, Suback, Subscribe
-from broker.server import Server
+from broker.connections import patient
+from broker.errors import EngineError
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import Acknowledge, Connack, Connect, Plain, Publish, Suback, Subscribe
+from broker.server.server import Server
 from broker.settings import BrokerSettings, Listener, Persistence, to_json
+from broker.store import files as store
+from broker.store import keeper
 from tests.mqtt.test_server import Raw, free_port, until
 from tests.mqtt.tools import settings
 
@@ -269,7 +272,7 @@ async def test_damage_is_said_in_one_line_and_put_aside(tmp_path: Path) -> None:
 async def test_a_directory_in_use_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.store.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("broker.store.files.LOCK_PATIENCE", 0.1)
     async with serving(tmp_path, []):
         with pytest.raises(EngineError, match="in use by another broker"):
             async with serving(tmp_path, []):

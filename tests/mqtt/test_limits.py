@@ -5,12 +5,14 @@ from hashlib import sha256
 
 import pytest
 
-from broker import packets
-from broker.access import hash_password_for_mosquitto
-from broker.codec import encode
-from broker.connection import State
-from broker.entrance import STRANGERS
-from broker.packets import (
+from broker.admission.access import hash_password_for_mosquitto
+from broker.admission.entrance import STRANGERS
+from broker.admission.refusals import Limit
+from broker.admission.throttle import Throttle
+from broker.connections.connection import State
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,
@@ -22,10 +24,8 @@ from broker.packets import (
     Subscribe,
     Will,
 )
-from broker.reasons import ReasonCode
-from broker.refusals import Limit
+from broker.protocol.reasons import ReasonCode
 from broker.settings import Limits, User
-from broker.throttle import Throttle
 from tests.mqtt.tools import EVERYTHING, Hub, Peer, settings
 
 MEMBER = replace(EVERYTHING, name="member", unlimited=True)
@@ -218,7 +218,7 @@ def test_a_client_that_is_too_fast_is_held_back_and_loses_nothing() -> None:
     fast.send(data)
     got = acknowledged(fast)
     assert 10 <= got < 100
-    assert fast.connection.is_held
+    assert fast.connection.is_paused
     rounds = 0
     while got < 100:
         rounds += 1
@@ -235,9 +235,9 @@ def test_a_client_that_is_not_read_is_not_taken_for_dead() -> None:
     hub = limited(bytes_per_second=100)
     peer = hub.connect("a", keep_alive=1)
     peer.send(encode(Publish("a", bytes(1000))))
-    assert peer.connection.is_held
+    assert peer.connection.is_paused
     peer.wait(5.0)
-    assert peer.connection.is_held
+    assert peer.connection.is_paused
     free_at = peer.connection.deadline_at
     peer.wait(5.0)
     assert hub.now >= free_at
@@ -256,7 +256,7 @@ def test_a_large_packet_that_is_read_slowly_keeps_its_client_alive() -> None:
     data = encode(Publish("a", bytes(10_000)))
     for start in range(0, len(data), 2000):
         peer.send(data[start : start + 2000])
-        while peer.connection.is_held:
+        while peer.connection.is_paused:
             peer.wait(1.0)
     assert reader.payloads() == [bytes(10_000)]
     assert hub.now - 1000.0 >= 8
@@ -266,7 +266,7 @@ def test_members_send_as_fast_as_they_can() -> None:
     hub = limited(messages_per_second=1, bytes_per_second=1)
     member = connect_member(hub, "member")
     member.send(encode(Publish("a", bytes(100))) * 1000)
-    assert not member.connection.is_held
+    assert not member.connection.is_paused
     assert hub.router.counters.received == 1000
 
 

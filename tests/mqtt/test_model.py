@@ -22,8 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     NONE,
@@ -38,9 +38,9 @@ from broker.packets import (
     Subscribe,
     Unsubscribe,
 )
-from broker.session import Session as BrokerSession
+from broker.routing.session import Session as BrokerSession
+from broker.routing.subscriptions import Subscription
 from broker.settings import Limits
-from broker.subscriptions import Subscription
 from tests.mqtt import model, tools
 from tests.mqtt.model import INFLIGHT, Message, Model, Options, Seen, Session
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import codec, packets
-from broker.codec import UnsupportedProtocolError, decode, encode
-from broker.fields import MalformedPacketError, write_text, write_variable
-from broker.messages import Message
-from broker.packets import Acknowledge, Connect, Packet, Plain, Publish, Subscribe, Will
+from broker.protocol import codec, packets
+from broker.protocol.codec import UnsupportedProtocolError, decode, encode
+from broker.protocol.fields import MalformedPacketError, write_text, write_variable
+from broker.protocol.packets import Acknowledge, Connect, Packet, Plain, Publish, Subscribe, Will
+from broker.routing.messages import Message
 from tests.mqtt.strategies import all_packets, ids, names, payloads, publishes
 
 

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec import decode, encode, frame, read_publish
-from broker.fields import PacketError, Reader, write_text
-from broker.messages import Message
-from broker.packets import (
+from broker.protocol.codec import decode, encode, frame, read_publish
+from broker.protocol.fields import PacketError, Reader, write_text
+from broker.protocol.packets import (
     MQTT_5,
     Acknowledge,
     Connack,
@@ -21,12 +20,13 @@ from broker.packets import (
     Subscribe,
     Will,
 )
-from broker.properties import (
+from broker.protocol.properties import (
     read_publish_extras,
     write_forwarded,
     write_properties,
     write_subscription_ids,
 )
+from broker.routing.messages import Message
 from tests.mqtt.strategies import ids, names, payloads
 from tests.mqtt.strategies5 import all_packets_5, properties, publishes_5
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from broker import packets
-from broker.packets import (
+from broker.connections.patient import MOST_BACKLOG
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_5,
     Acknowledge,
     Connack,
@@ -17,9 +18,8 @@ from broker.packets import (
     Subscribe,
     Will,
 )
-from broker.patient import MOST_BACKLOG
+from broker.routing.statistics import Statistics
 from broker.settings import Limits, Persistence, User
-from broker.statistics import Statistics
 from tests.mqtt.disk import DiskHub, kept_settings
 from tests.mqtt.tools import Peer, role, settings
 
@@ -446,11 +446,11 @@ def test_whoever_is_quicker_than_the_disk_is_not_read() -> None:
     other.send(Publish("b", b"x"))
     payload = bytes(MOST_BACKLOG // 8)
     for number in range(8):
-        assert not quick.connection.is_held_up
+        assert not quick.connection.outruns_disk
         quick.send(Publish(f"a/{number}", payload, retain=True))
-    assert quick.connection.is_held_up
-    assert not other.connection.is_held_up
+    assert quick.connection.outruns_disk
+    assert not other.connection.outruns_disk
     wakes = quick.wakes
     hub.sync()
     assert quick.wakes > wakes
-    assert not quick.connection.is_held_up
+    assert not quick.connection.outruns_disk

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from broker import packets
-from broker.packets import (
+from broker.protocol import packets
+from broker.protocol.packets import (
     MQTT_3_1_1,
     MQTT_5,
     Acknowledge,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from broker import packets
-from broker.packets import Acknowledge, Publish, Subscribe
-from broker.refusals import Limit
-from broker.session import STEPS_AT_ONCE
+from broker.admission.refusals import Limit
+from broker.protocol import packets
+from broker.protocol.packets import Acknowledge, Publish, Subscribe
+from broker.routing.session import STEPS_AT_ONCE
 from broker.settings import Limits
 from tests.mqtt.tools import Hub, Peer, settings
 

@@ -14,12 +14,12 @@ from typing import ClassVar, TypeVar
 
 import pytest
 
-from broker import codec, packets
-from broker.access import hash_password
-from broker.codec import decode, encode
-from broker.connection import TURN
-from broker.engine import EngineError
-from broker.packets import (
+from broker.admission.access import hash_password
+from broker.connections.connection import TURN
+from broker.errors import EngineError
+from broker.protocol import codec, packets
+from broker.protocol.codec import decode, encode
+from broker.protocol.packets import (
     MQTT_3_1_1,
     Connack,
     Connect,
@@ -28,7 +28,7 @@ from broker.packets import (
     Subscribe,
     Will,
 )
-from broker.server import UNSENT_SIZE, Server
+from broker.server.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
 from tests.mqtt.tools import settings
 from tests.mqtt.transports import open_streams

@@ -3,9 +3,9 @@
 import socket
 from typing import Any
 
-from broker.codec import encode
-from broker.packets import MQTT_5, Connack, Connect, Farewell, Properties, Publish, Will
-from broker.reasons import ReasonCode
+from broker.protocol.codec import encode
+from broker.protocol.packets import MQTT_5, Connack, Connect, Farewell, Properties, Publish, Will
+from broker.protocol.reasons import ReasonCode
 from tests.mqtt.test_server import Raw, serving, until
 
 

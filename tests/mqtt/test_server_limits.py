@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from broker import packets
-from broker.codec import encode
-from broker.connection import TURN
-from broker.entrance import STRANGERS
-from broker.packets import MQTT_5, Connack, Connect, Publish, Subscribe
-from broker.reasons import ReasonCode
-from broker.refusals import Limit
-from broker.server import Server
+from broker.admission.entrance import STRANGERS
+from broker.admission.refusals import Limit
+from broker.connections.connection import TURN
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import MQTT_5, Connack, Connect, Publish, Subscribe
+from broker.protocol.reasons import ReasonCode
+from broker.server.server import Server
 from broker.settings import Limits
 from tests.mqtt.test_server import Raw, cancel, serving, until
 from tests.mqtt.tools import settings
@@ -56,7 +56,7 @@ async def test_those_that_say_nothing_shut_nobody_out() -> None:
 
 async def test_a_flood_of_the_refused_keeps_no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """They may read why, but only so many may take their time for it."""
-    monkeypatch.setattr("broker.server_client.LINGER", 1000.0)
+    monkeypatch.setattr("broker.server.client.LINGER", 1000.0)
     async with serving(settings(limits=Limits(connections=1))) as (server, port):
         client = await Raw.connect(port, "client")
         for number in range(3 * STRANGERS):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from broker import codec, packets
-from broker.packets import Acknowledge, Connack, Connect, Publish, Subscribe, Will
+from broker.protocol import codec, packets
+from broker.protocol.packets import Acknowledge, Connack, Connect, Publish, Subscribe, Will
 from broker.settings import Limits
 from tests.mqtt.tools import Hub, Peer, settings
 

@@ -203,7 +203,7 @@ def test_limits_that_have_no_bound_may_not_be_zero(tmp_path: Path, field: str) -
 
 def test_the_child_does_not_pay_for_it() -> None:
     code = (
-        "import sys, broker.embedded_child\n"
+        "import sys, broker.engines.embedded_child\n"
         "print(*sorted({'tomllib', 'argparse', 'importlib.metadata'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

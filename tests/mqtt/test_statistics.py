@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from broker.packets import MQTT_5, Connect, Properties, Publish, Subscribe
-from broker.router import SESSIONS_AT_ONCE
+from broker.protocol.packets import MQTT_5, Connect, Properties, Publish, Subscribe
+from broker.routing.router import SESSIONS_AT_ONCE
+from broker.routing.statistics import Load, Statistics
 from broker.settings import Limits
-from broker.statistics import Load, Statistics
 from tests.mqtt.tools import Hub, Peer, settings
 
 PREFIX = "$SYS/broker/"

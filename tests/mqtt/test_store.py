@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from broker import frames
-from broker.changes import Began, Cleared, Complete, Stored, UnreadableError, decode, encode
-from broker.engine import EngineError
-from broker.memory import Memory
-from broker.store import AHEAD, DAMAGED_FILES, Store
+from broker.errors import EngineError
+from broker.routing.changes import Began, Cleared, Complete, Stored, UnreadableError, decode, encode
+from broker.store import frames
+from broker.store.files import AHEAD, DAMAGED_FILES, Store
+from broker.store.memory import Memory
 
 IDENTITY = frames.Identity(b"mark", 12345)
 
@@ -255,7 +255,7 @@ def test_a_write_that_failed_half_way_is_written_over(
 def test_two_brokers_do_not_share_a_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.store.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("broker.store.files.LOCK_PATIENCE", 0.1)
     store = Store(tmp_path)
     with pytest.raises(EngineError, match="in use by another broker"):
         Store(tmp_path)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.certificates import Certificates, make_context
-from broker.engine import EngineError
+from broker.errors import EngineError
+from broker.server.certificates import Certificates, make_context
+from broker.server.tls import Tls, common_name
 from broker.settings import ClientCertificates, TlsFiles
-from broker.tls import Tls, common_name
 from tests.mqtt.certificates import Authority
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter
+from broker.protocol.topics import RetainedStore, SubscriptionTrie, covers, is_valid_filter
 from tests.mqtt.strategies import filters, topics
 
 

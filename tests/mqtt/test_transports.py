@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from broker import packets
-from broker.codec import encode
-from broker.packets import MQTT_5, Connack, Connect, Publish
+from broker.protocol import packets
+from broker.protocol.codec import encode
+from broker.protocol.packets import MQTT_5, Connack, Connect, Publish
+from broker.server.tls import Tls
 from broker.settings import BrokerSettings, ClientCertificates, Limits, Transport, User
-from broker.tls import Tls
 from tests.mqtt.certificates import Authority
 from tests.mqtt.test_server import WILL, Raw, over, serving, until
 from tests.mqtt.test_tls import damage

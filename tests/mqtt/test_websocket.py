@@ -14,8 +14,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from broker.upgrade import LARGEST_HEAD
-from broker.websocket import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, Websocket
+from broker.server.upgrade import LARGEST_HEAD
+from broker.server.websocket import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, Websocket
 
 MASK = b"\x01\xa2\x03\xf4"
 HEADERS = {

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from broker.access import Access
-from broker.codec import decode_body, encode
-from broker.connection import Connection, State
-from broker.framing import Incoming
-from broker.packets import MQTT_3_1_1, Connack, Connect, Packet, Publish
-from broker.router import Router
+from broker.admission.access import Access
+from broker.connections.connection import Connection, State
+from broker.protocol.codec import decode_body, encode
+from broker.protocol.framing import Incoming
+from broker.protocol.packets import MQTT_3_1_1, Connack, Connect, Packet, Publish
+from broker.routing.router import Router
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, User
 
 LISTENER = Listener("127.0.0.1", 1883)

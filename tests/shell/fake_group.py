@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from broker.access import hash_password
-from broker.engine import Engine
-from broker.engines import create_engine
-from broker.ports import require_free_ports
+from broker.admission.access import hash_password
+from broker.engines.choice import create_engine
+from broker.engines.engine import Engine
+from broker.server.ports import require_free_ports
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule, User
 from edge.adapters.mqtt import (
     Connected,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.codec import encode
-from broker.packets import Connect, Publish, Subscribe
+from broker.protocol.codec import encode
+from broker.protocol.packets import Connect, Publish, Subscribe
 from broker.settings import TlsFiles, Transport
 from tests.engines.tools import free_port
 from tests.mqtt.certificates import Authority

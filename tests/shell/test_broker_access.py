@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.protocol.topics import covers
 from broker.settings import Persistence
-from broker.topics import covers
 from edge.access import broker_settings
 from edge.settings.file import load_settings
 from edge.wire import Topics

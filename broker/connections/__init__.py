@@ -1,0 +1,1 @@
+"""One client's protocol: bytes in, packets to the router, bytes out. Pure."""

@@ -1,0 +1,1 @@
+"""The three engines behind one interface, each a child process."""

@@ -1,0 +1,1 @@
+"""Who gets what: sessions, subscriptions, retained messages, and what waits. Pure."""

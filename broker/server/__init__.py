@@ -1,0 +1,1 @@
+"""The shell of the embedded broker: sockets, TLS, websocket, timers."""

@@ -1,0 +1,1 @@
+"""What survives: the picture of what stands on disk, and the files."""
