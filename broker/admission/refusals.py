@@ -11,11 +11,12 @@ REMEMBERED: Final = 4096
 
 
 class Limit(StrEnum):
-    """Named as in the settings, but for the two rates, which are one here."""
+    """Named as in the settings, but for the two rates, which are one here, and the pace."""
 
     CONNECTIONS = "connections"
     CONNECTIONS_PER_ADDRESS = "connections_per_address"
     RATE = "rate"
+    PACE = "pace"  # of those that read what a client sends
     PACKET_SIZE = "packet_size"
     QUEUE = "queue"
     SEND_BUFFER = "send_buffer"

@@ -39,10 +39,29 @@ class Throttle:
         return max(self._messages_until, self._bytes_until)
 
 
+class NoRate(Throttle):
+    """Where none is set. It knows nothing of a client, so one does for all."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Nothing to remember."""
+
+    def add_bytes(self, size: int) -> None:
+        """It does not matter."""
+
+    def settle(self, messages: int, now: float) -> float:  # noqa: ARG002 - as that of a throttle
+        return -math.inf
+
+
+_NO_RATE: Final = NoRate()
+
+
 def throttle_for(limits: Limits, *, unlimited: bool) -> Throttle | None:
-    """None for those who may send as fast as they can."""
-    has_rate = limits.messages_per_second or limits.bytes_per_second
-    return Throttle(limits) if has_rate and not unlimited else None
+    """None for those who are never held back, for whatever reason."""
+    if unlimited:
+        return None
+    return Throttle(limits) if limits.messages_per_second or limits.bytes_per_second else _NO_RATE
 
 
 def _time_of_one(rate: int) -> float:

@@ -24,7 +24,7 @@ from broker.protocol.framing import Incoming
 from broker.protocol.packets import MQTT_3_1_1, MQTT_5, Connect, Will
 from broker.protocol.reasons import ReasonCode
 from broker.routing.router import Router
-from broker.routing.session import Session
+from broker.routing.session import PAUSE, Session
 
 # Work units (packets, deliveries) of one turn: about a millisecond on a small machine.
 TURN: Final = 50
@@ -39,8 +39,7 @@ class State(StrEnum):
     ENDED = "ended"
 
 
-# When packets are looked at.
-LISTENING: Final = (State.CONNECTED, State.WAITING)
+LISTENING: Final = (State.CONNECTED, State.WAITING)  # packets are looked at
 
 
 class Connection:
@@ -119,7 +118,7 @@ class Connection:
         if self._held_until:
             return False
         counters = self._router.counters
-        received = counters.received
+        received, overtaken = counters.received, counters.overtaken
         self._work = TURN
         self._router.agenda.now = now
         try:
@@ -130,7 +129,8 @@ class Connection:
             counters.malformed += 1
             self._object(error)
         if self._throttle:
-            self._hold(self._throttle, counters.received - received, now)
+            free_at = self._throttle.settle(counters.received - received, now)
+            self._hold(now, free_at, is_overtaking=counters.overtaken > overtaken)
         return self.state in LISTENING and self._incoming.has_bytes() and not self._held_until
 
     def verified(self, now: float, *, is_right: bool) -> None:
@@ -251,12 +251,10 @@ class Connection:
     # Packets
 
     def _handle_packets(self, now: float) -> None:
-        incoming = self._incoming
-        taken = 0
+        incoming, taken = self._incoming, 0
         try:
             while self._work > 0 and self.state in LISTENING:
-                found = incoming.take(self._largest)
-                if found is None:
+                if (found := incoming.take(self._largest)) is None:
                     return
                 taken += 1
                 self._heard_at = now
@@ -301,12 +299,14 @@ class Connection:
             self._refuse(refusal, is_noted=True)
         return refusal is None
 
-    def _hold(self, throttle: Throttle, messages: int, now: float) -> None:
-        """Read the client later if it has sent more than its share."""
-        free_at = throttle.settle(messages, now)
+    def _hold(self, now: float, free_at: float, *, is_overtaking: bool) -> None:
+        """Read the client later if it has sent more than its share, or more than others take."""
         if free_at > now and self.state in LISTENING:
             self._held_until = free_at
             self._note(Limit.RATE, "it sends faster than it may, and is read more slowly")
+        elif is_overtaking and self.state in LISTENING:
+            self._held_until = now + PAUSE
+            self._note(Limit.PACE, "it sends faster than others read, and is read more slowly")
 
     def _note(self, limit: Limit, sentence: str) -> None:
         client = self._session.client_id if self._session else self.address
@@ -363,8 +363,8 @@ class Connection:
         """An MQTT 5 client that was let in learns why the broker ends it."""
         if self._session is None or self._version != MQTT_5:
             return
-        data = greeting.farewell(code, sentence, self._session.terms.maximum_packet_size)
-        if data:
+        most = self._session.terms.maximum_packet_size
+        if data := greeting.farewell(code, sentence, most):
             self.was_told = True
             self.answer(data)
 

@@ -29,6 +29,7 @@ class Counters:
     denied: int = 0  # publishes and subscriptions that the access rules refused
     dropped: int = 0  # messages that found a full queue
     crowded: int = 0  # messages that found the queue of a connected client half full
+    overtaken: int = 0  # messages that came before a client that fell behind had caught up
     refusals: Refusals = field(default_factory=lambda: Refusals(lambda _: None))
 
     def note_connected(self) -> None:

@@ -283,8 +283,7 @@ class Router:
         """A client's message. How much work it was, in deliveries; negative if it may not come.
 
         `first` is the packet's first byte, with QoS and retain. Filling a crowded queue counts as
-        more work, so that the reader gets more turns: a fast publisher goes at the pace of a
-        reader that reads, and one that does not hardly slows it.
+        more work, so that the reader gets more turns.
         Raises MalformedPacketError for what is no topic.
         """
         route = self._routes.known.get(raw_topic) or self._routes.look_up(raw_topic)

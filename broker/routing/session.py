@@ -28,6 +28,11 @@ ROOM: Final = 256 * 1024
 URGENT_EXTRA: Final = 5
 # Steps of one pump: a client with a long queue must not hold up the others.
 PUMP_STEPS: Final = 200
+# Seconds between two messages from one client to another that has fallen behind.
+PAUSE: Final = 0.005
+# Pauses that are made until it has caught up. A client that cannot keep up loses messages; it must
+# not slow down those that can. On a busy broker a pause takes a turn, if that is longer.
+MOST_PAUSES: Final = 200
 # Steps of snapshots that follow a SUBACK within the same turn.
 STEPS_AT_ONCE: Final = 40
 
@@ -60,9 +65,9 @@ class Session:
 
     __slots__ = (
         "_agenda", "_counters", "_inflight_limit", "_is_paused", "_link", "_next_id", "_normal",
-        "_repeats", "_room", "_snapshots", "_steps_at_once", "_urgent", "_urgent_window", "_window",
-        "client_id", "ends_at", "expiry", "identity", "inflight", "is_open", "missed_bytes",
-        "received", "subscriptions", "terms",
+        "_pauses", "_pauses_until", "_repeats", "_room", "_snapshots", "_steps_at_once", "_urgent",
+        "_urgent_window", "_window", "client_id", "ends_at", "expiry", "identity", "inflight",
+        "is_open", "missed_bytes", "received", "subscriptions", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +91,8 @@ class Session:
         self._link: Link | None = None
         self.terms = BEFORE_MQTT_5  # of the connection, or of the last one
         self._is_paused = False
+        self._pauses = 0  # that others have made for it; 0: it has not fallen behind
+        self._pauses_until = 0.0
         self._room = 0
         self._steps_at_once = STEPS_AT_ONCE
         self._next_id = 0
@@ -251,6 +258,8 @@ class Session:
         self.is_open = self._room > 0 and not (
             self._snapshots or self._repeats or self._urgent.entries or self._normal.entries
         )
+        if self.is_open:
+            self._pauses = 0
         return steps <= 0 or self._room <= 0
 
     def _pump_snapshots(self, steps: int) -> int:
@@ -357,9 +366,20 @@ class Session:
                 Limit.QUEUE, self.client_id, "its queue is full, messages for it are dropped"
             )
         if self._link:
-            self._counters.crowded += lane.is_crowded()
+            is_crowded = lane.is_crowded()
+            self._counters.crowded += is_crowded
+            if delivery.qos and (is_crowded or self._pauses):
+                self._counters.overtaken += self._is_worth_a_pause()
             self._link.wake()
         return is_queued
+
+    def _is_worth_a_pause(self) -> bool:
+        """The client has fallen behind: is whoever sends to wait for it?"""
+        now = self._agenda.now
+        if now >= self._pauses_until:
+            self._pauses += 1
+            self._pauses_until = now + PAUSE
+        return self._pauses <= MOST_PAUSES
 
     def _continue(self) -> None:
         """There is room in the window again."""

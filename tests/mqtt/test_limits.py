@@ -25,6 +25,7 @@ from broker.protocol.packets import (
     Will,
 )
 from broker.protocol.reasons import ReasonCode
+from broker.routing.session import MOST_PAUSES, PAUSE
 from broker.settings import Limits, User
 from tests.mqtt.tools import EVERYTHING, Hub, Peer, settings
 
@@ -327,7 +328,7 @@ def test_too_many_subscriptions_are_one_line() -> None:
 
 def test_a_full_queue_is_one_line() -> None:
     hub = limited(queue_messages=2, inflight=1)
-    slow, sender = hub.connect("slow"), hub.connect("sender")
+    slow, sender = hub.connect("slow"), connect_member(hub, "sender")
     slow.send(Subscribe(1, (("a", 1),)))
     slow.got()
     for number in range(1, 11):
@@ -377,3 +378,100 @@ def test_clients_that_come_and_go_are_lines_if_wanted(is_on: bool) -> None:
     ]
     assert [each for each in hub.log if each in always] == always
     assert len(hub.log) - len(always) == (4 if is_on else 0)
+
+
+def burst(number: int, qos: int = 1) -> bytes:
+    return b"".join(
+        encode(Publish("a", b"%d" % n, qos, packet_id=n * (qos > 0))) for n in range(1, number + 1)
+    )
+
+
+def acknowledge(reader: Peer, most: int) -> list[int]:
+    """The reader takes so many messages at a time; what came is returned."""
+    came = [each for each in reader.got() if isinstance(each, Publish)]
+    for each in came[:most]:
+        reader.send(Acknowledge(packets.PUBACK, each.packet_id))
+    return [int(each.payload) for each in came]
+
+
+def take_turns(hub: Hub, sender: Peer, readers: list[Peer], most: int, until: int) -> list[int]:
+    """Until the sender got so many acknowledgements; what the first reader got."""
+    got: list[int] = []
+    acknowledged_messages = 0
+    while acknowledged_messages < until:
+        hub.now += 0.001
+        if sender.connection.deadline_at <= hub.now:
+            sender.connection.expire(hub.now)
+        sender.send(b"")
+        acknowledged_messages += acknowledged(sender)
+        got += [each for reader in readers for each in acknowledge(reader, most)]
+    return got
+
+
+def subscribed(hub: Hub, name: str, qos: int = 1) -> Peer:
+    reader = hub.connect(name)
+    reader.send(Subscribe(1, (("a", qos),)))
+    reader.got()
+    return reader
+
+
+def test_who_sends_waits_for_a_reader_that_keeps_reading() -> None:
+    """It reads 10,000 messages a second, is sent as many as there are, and loses none."""
+    hub = limited()
+    reader = subscribed(hub, "reader")
+    sender = hub.connect("sender")
+    sender.send(burst(10_000))
+    got = take_turns(hub, sender, [reader], most=10, until=10_000)
+    while len(got) < 10_000:
+        got += acknowledge(reader, 20)
+    assert got == list(range(1, 10_001))
+    assert hub.router.counters.dropped == 0
+    assert len(lines(hub, Limit.PACE)) == 1
+    assert counts(hub)[Limit.PACE] > 0
+
+
+def test_who_sends_waits_a_second_for_a_reader_that_does_not_keep_up_and_no_longer() -> None:
+    hub = limited()
+    reader = subscribed(hub, "reader")
+    sender = hub.connect("sender")
+    sender.send(burst(10_000))
+    began_at = hub.now
+    take_turns(hub, sender, [], most=0, until=10_000)
+    assert hub.now - began_at == pytest.approx(MOST_PAUSES * (PAUSE + 0.001), rel=0.2)
+    assert hub.router.counters.dropped == 10_000 - 1000 - 20
+    pauses = counts(hub)[Limit.PACE]
+    sender.send(burst(2000))
+    assert counts(hub)[Limit.PACE] == pauses, "it is waited for again only when it has caught up"
+    while acknowledge(reader, 20):
+        pass
+    sender.send(burst(2000))
+    assert counts(hub)[Limit.PACE] == pauses + 1
+
+
+def test_nobody_waits_for_a_reader_at_qos_0() -> None:
+    hub = limited()
+    reader = subscribed(hub, "reader", qos=0)
+    reader.connection.pause()
+    sender = hub.connect("sender")
+    sender.send(burst(3000))
+    assert hub.router.counters.received == 3000
+    assert Limit.PACE not in counts(hub)
+
+
+def test_members_wait_for_nobody() -> None:
+    hub = limited()
+    subscribed(hub, "reader")
+    member = connect_member(hub, "member")
+    member.send(burst(3000))
+    assert hub.router.counters.received == 3000
+    assert Limit.PACE not in counts(hub)
+
+
+def test_what_a_waiting_client_sent_counts_when_it_goes() -> None:
+    hub = limited()
+    subscribed(hub, "reader")
+    sender = hub.connect("sender")
+    sender.send(burst(3000))
+    assert hub.router.counters.received < 3000
+    hub.connect("sender")
+    assert hub.router.counters.received == 3000

@@ -177,3 +177,19 @@ async def test_an_urgent_message_passes_what_waits_for_a_slow_reader() -> None:
             seen.append(message.topic)
         assert len(seen) <= 21
         assert server.router.counters.dropped == 0
+
+
+async def test_a_reader_that_reads_loses_nothing_of_a_flood() -> None:
+    """Its queue holds 50 messages, the flood is of 5,000 and waits for nothing."""
+    of = settings(limits=Limits(queue_messages=50))
+    async with serving(of) as (server, port):
+        reader, sender = await Raw.connect(port, "reader"), await Raw.connect(port, "sender")
+        await reader.subscribe("a", 1)
+        sender.send(b"".join(encode(Publish("a", b"%d" % n, 1, packet_id=1)) for n in range(5000)))
+        for number in range(5000):
+            found = await reader.read()
+            assert isinstance(found, Publish)
+            assert int(found.payload) == number
+            reader.send(encode(packets.Acknowledge(packets.PUBACK, found.packet_id)))
+        assert server.router.counters.dropped == 0
+        assert count(server, Limit.PACE) > 0
