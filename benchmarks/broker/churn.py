@@ -1,16 +1,15 @@
 """The load of the soak: clients that come, subscribe, publish, retain, fall silent and go, beside
-a steady stream whose every message is checked. Everything is drawn from bounded pools, so that
-a broker that forgets what is over stays as large as it is.
+a steady stream whose every message is checked. Everything, also the listener, is drawn from bounded
+pools, so that a broker that forgets what is over stays as large as it is.
 """
 
 import random
 import selectors
-import socket
-import struct
 import time
+from dataclasses import replace
 
 from benchmarks.broker.clients import TOPIC, Publisher, Subscriber, cycle, log_in, subscribe
-from benchmarks.broker.streams import CHUNK, HOST
+from benchmarks.broker.streams import CHUNK, Stream, end_by_reset
 from benchmarks.broker.work import Job, Load, Result, open_for, watched
 from broker.protocol.codec import encode
 from broker.protocol.framing import Incoming
@@ -48,13 +47,13 @@ ANSWERS = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 def churn(job: Job) -> Result:
     """Visits and the stream, at fixed rates, for `seconds`; the rate is that of the stream."""
     draw = random.Random(job.count)
-    stream = log_in(open_for(job), "subscriber")
+    stream = log_in(open_for(job), "subscriber", is_kept=job.is_kept)
     subscribe(stream, [TOPIC], 1)
     sender = log_in(open_for(job), "publisher")
     subscriber = Subscriber(stream, cycle(1), 1)
     load = Load([Publisher(sender, cycle(1), 1)], [subscriber], copies=1)
     visitors: list[Visitor] = []
-    visits = 0
+    visits = refused = 0
     with watched(job) as watch:
         began_at = time.perf_counter()
         while (passed := time.perf_counter() - began_at) < job.seconds:
@@ -62,32 +61,42 @@ def churn(job: Job) -> Result:
                 load.sent += load.publishers[0].send(1)
             if visits < passed * VISIT_RATE:
                 visits += 1
-                visitors.append(Visitor(job.port, draw, load.selector))
+                arrived = _arrive(job, draw, load.selector)
+                visitors += arrived
+                refused += not arrived
             if len(visitors) > VISITORS:
                 visitors.pop(draw.randrange(VISITORS)).leave(draw)
             load.take(1 / STREAM_RATE)
+        count = load.received
     for each in visitors:
         each.leave(draw)
-    lost, misplaced = load.finish(is_acknowledged=True)
-    return Result(
-        rate=load.received / watch.elapsed,
-        busy=watch.busy,
-        processor=watch.processor,
-        lost=lost,
-        misplaced=misplaced,
-    )
+    result = load.finish(watch, count, is_acknowledged=True)
+    return replace(result, visits=visits, refused=refused)
+
+
+def _arrive(
+    job: Job, draw: random.Random, selector: selectors.BaseSelector
+) -> "tuple[Visitor, ...]":
+    """One, or none if the broker does not let it in."""
+    try:
+        stream = open_for(job, draw.randrange(len(job.ports)))
+    except OSError:
+        return ()
+    return (Visitor(stream, draw, selector),)
 
 
 class Visitor:
     """One client for a while."""
 
-    def __init__(self, port: int, draw: random.Random, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, stream: Stream, draw: random.Random, selector: selectors.BaseSelector
+    ) -> None:
         self._version = draw.choice((MQTT_3_1_1, MQTT_5))
         self._acknowledges = draw.random() < 0.9
         self._incoming = Incoming()
         self._selector = selector
-        self._stream: socket.socket | None = socket.create_connection((HOST, port))
-        selector.register(self._stream, selectors.EVENT_READ, self)
+        self._stream: Stream | None = stream
+        selector.register(stream.fileno(), selectors.EVENT_READ, self)
         self._send(self._greeting(draw))
         for _ in range(draw.randrange(5)):
             self._send(self._request(draw))
@@ -96,12 +105,9 @@ class Visitor:
         """Answer what comes. Nothing of it belongs to the stream: 0."""
         assert self._stream is not None
         try:
-            data = self._stream.recv(CHUNK)
-        except OSError:
-            data = b""
-        if not data:  # another connection has taken its place
+            self._incoming.feed(self._stream.recv(CHUNK))
+        except OSError:  # another connection has taken its place
             self._close()
-        self._incoming.feed(data)
         while found := self._incoming.take(CHUNK):
             first, start, _ = found
             self._answer(first, start)
@@ -114,8 +120,7 @@ class Visitor:
         if draw.random() < 0.5:
             self._send(Plain(DISCONNECT))
         elif draw.random() < 0.5:
-            reset = struct.pack("ii", 1, 0)
-            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            end_by_reset(self._stream)
         self._close()
 
     def _greeting(self, draw: random.Random) -> Connect:
@@ -181,7 +186,7 @@ class Visitor:
 
     def _close(self) -> None:
         if self._stream is not None:
-            self._selector.unregister(self._stream)
+            self._selector.unregister(self._stream.fileno())
             self._stream.close()
             self._stream = None
 
