@@ -54,10 +54,11 @@ def compare(arguments: argparse.Namespace, engines: Sequence[EngineName], place:
     wanted = [row for row in rows(seconds) if arguments.only in row.name]
     if not wanted:
         sys.exit(f"no row has {arguments.only!r} in its name")
-    before = _load()
+    before = _load_average()
     figures = Figures(wanted, asyncio.run(measure(wanted, rounds, engines, place)))
-    print(f"{_versions()}, {os.cpu_count()} cores with a load of {before} before and {_load()}")
-    print(f"after; {rounds} rounds of {seconds:g} s; stores on {place.file_system}.\n")
+    loads = f"load {before} before, {_load_average()} after"
+    print(f"{_versions()}, {os.cpu_count()} cores, {loads}, {rounds} x {seconds:g} s,", end=" ")
+    print(f"stores on {place.file_system}", end="\n\n")
     print(*table(figures, engines), "", *remarks(figures, engines), "", sep="\n")
     print(*goals(figures, engines), sep="\n")
 
@@ -68,7 +69,7 @@ def _versions() -> str:
     return f"CPython {platform.python_version()}, {mosquitto}"
 
 
-def _load() -> str:
+def _load_average() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 

@@ -38,8 +38,8 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What one engine cannot do, in its own words."""
+class Failure:
+    """What came to no result, and why."""
 
     engine: EngineName
     job: Job
@@ -58,15 +58,15 @@ class Sample:
 
 async def measure(
     rows: Sequence[Row], rounds: int, engines: Sequence[EngineName], place: Place
-) -> tuple[Sample | Refusal, ...]:
+) -> tuple[Sample | Failure, ...]:
     """Every job on every engine, so many times."""
-    found: list[Sample | Refusal] = []
+    found: list[Sample | Failure] = []
     for turn, job, engine in _turns(rows, rounds, engines):
         sys.stderr.write(f"round {turn + 1}/{rounds}: {described(job)}, {engine}\n")
         try:
             result = await run_job(engine, job, place)
-        except EngineError as error:
-            found.append(Refusal(engine, job, str(error)))
+        except (EngineError, LoadError) as error:
+            found.append(Failure(engine, job, str(error)))
         else:
             found.append(Sample(engine, turn, job, result))
     return tuple(found)
@@ -116,8 +116,13 @@ async def run_load(job: Job, patience: float) -> Result:
     """The load generator's result, or LoadError."""
     command = [sys.executable, "-m", "benchmarks.broker.load", json.dumps(asdict(job))]
     load = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    async with asyncio.timeout(patience):
-        output, _ = await load.communicate()
+    try:
+        async with asyncio.timeout(patience):
+            output, _ = await load.communicate()
+    except TimeoutError:
+        load.kill()
+        await load.wait()
+        raise LoadError(f"no end of {described(job)} after {patience:g} s") from None
     if load.returncode:
         raise LoadError(f"the load generator failed at {described(job)}")
     return Result(**json.loads(output))

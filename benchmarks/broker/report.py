@@ -5,7 +5,7 @@ and what has to be said beside them.
 import statistics
 from collections.abc import Iterator, Sequence
 
-from benchmarks.broker.contest import Refusal, Sample, described
+from benchmarks.broker.contest import Failure, Sample, described
 from benchmarks.broker.rows import GOALS, Goal, Row
 from broker.settings import EngineName
 
@@ -21,26 +21,27 @@ ON_DISK = (
 class Figures:
     """What the samples say of each row."""
 
-    def __init__(self, rows: Sequence[Row], found: Sequence[Sample | Refusal]) -> None:
+    def __init__(self, rows: Sequence[Row], found: Sequence[Sample | Failure]) -> None:
         self.rows = {row.name: row for row in rows}
         self.samples = [each for each in found if isinstance(each, Sample)]
-        self.refusals = [each for each in found if isinstance(each, Refusal)]
+        self.failures = [each for each in found if isinstance(each, Failure)]
 
     def values(self, name: str, engine: EngineName) -> list[float]:
-        """One for each round, in order."""
-        row = self.rows[name]
-        return [
-            row.figure(each.result)
-            for each in self.samples
-            if each.job == row.job and each.engine is engine
-        ]
+        """One for each round that had a result, in order."""
+        return list(self._by_turn(name, engine).values())
 
     def ratios(self, name: str, other: EngineName) -> list[float]:
         """Of the two that stood side by side in time; none if one of them cannot do it."""
-        ours, theirs = self.values(name, EMBEDDED), self.values(name, other)
-        if not ours or not theirs:
-            return []
-        return [own / another for own, another in zip(ours, theirs, strict=True)]
+        ours, theirs = self._by_turn(name, EMBEDDED), self._by_turn(name, other)
+        return [value / theirs[turn] for turn, value in ours.items() if turn in theirs]
+
+    def _by_turn(self, name: str, engine: EngineName) -> dict[int, float]:
+        row = self.rows[name]
+        return {
+            each.turn: row.figure(each.result)
+            for each in self.samples
+            if each.job == row.job and each.engine is engine
+        }
 
     def busy(self, name: str) -> float:
         """The generator's greatest part of a core."""
@@ -71,14 +72,14 @@ def goals(figures: Figures, engines: Sequence[EngineName]) -> Iterator[str]:
 
 
 def remarks(figures: Figures, engines: Sequence[EngineName]) -> Iterator[str]:
-    """What is no figure: bounds, what somebody cannot do, and mistakes, job by job."""
+    """What is no figure: bounds, failures, and mistakes, job by job."""
     bounded = [name for name in figures.rows if figures.busy(name) > WHOLE_CORE]
     if bounded:
         yield f"The load generator used a whole core, rates are lower bounds: {'; '.join(bounded)}."
     if any(row.job.persistence != "off" for row in figures.rows.values()):
         yield ON_DISK
     yield from dict.fromkeys(
-        f"{each.engine} cannot do {described(each.job)}: {each.words}" for each in figures.refusals
+        f"{each.engine} failed at {described(each.job)}: {each.words}" for each in figures.failures
     )
     for engine in engines:
         yield from _mistakes(engine, figures.samples)
