@@ -64,11 +64,16 @@ def table(figures: Figures, engines: Sequence[EngineName]) -> Iterator[str]:
 
 def goals(figures: Figures, engines: Sequence[EngineName]) -> Iterator[str]:
     """A line for each goal that was measured, in Markdown."""
-    yield _line("goal", "value", "verdict")
-    yield _line("---", "---", "---")
-    for goal in GOALS:
-        if goal.row in figures.rows and (goal.other is None or goal.other in engines):
-            yield _verdict(figures, goal)
+    measured = [
+        each
+        for each in GOALS
+        if each.row in figures.rows and (each.other is None or each.other in engines)
+    ]
+    if measured:
+        yield _line("goal", "value", "verdict")
+        yield _line("---", "---", "---")
+    for goal in measured:
+        yield _verdict(figures, goal)
 
 
 def remarks(figures: Figures, engines: Sequence[EngineName]) -> Iterator[str]:
