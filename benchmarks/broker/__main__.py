@@ -23,7 +23,7 @@ from benchmarks.broker.soak import soak
 from broker.engines.mosquitto import find_binary
 from broker.settings import EngineName
 
-ROUNDS, SECONDS = 3, 2.0
+ROUNDS, SECONDS = 5, 2.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1.0
 
 

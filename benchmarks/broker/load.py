@@ -29,9 +29,9 @@ from benchmarks.broker.streams import Stream, read_exactly
 from benchmarks.broker.work import PATIENCE, Job, Load, Result, open_for, watched
 from broker.client import Login, connect_packet
 
-# Messages under way from publisher to subscriber. A broker takes no more than its window for
-# QoS 2 (20, see Limits.inflight) from one client at a time; mosquitto drops what is beyond.
-WINDOWS = {0: 500, 1: 500, 2: 20}
+# A broker takes no more than its window for QoS 2 (see Limits.inflight) from one client at a time;
+# mosquitto drops what is beyond.
+QOS_2_WINDOW = 20
 # Deliveries under way to many subscribers together, so that the last ones come in time.
 MOST_DELIVERIES = 50_000
 FILTERS_PER_CLIENT = 100
@@ -75,7 +75,9 @@ def measure_filters(job: Job) -> Result:
 
 
 def _run(job: Job, load: Load) -> Result:
-    window = min(WINDOWS[job.qos], max(MOST_DELIVERIES // load.copies, 20))
+    window = min(job.window, max(MOST_DELIVERIES // load.copies, 20))
+    if job.qos == 2:
+        window = QOS_2_WINDOW
     with watched(job) as watch:
         ends_at = time.perf_counter() + job.seconds
         while time.perf_counter() < ends_at:

@@ -50,8 +50,10 @@ def rows(seconds: float) -> Iterator[Row]:
     for qos in (0, 1, 2):
         yield from _rate_and_cost(f"1 -> 1, QoS {qos}", Job("throughput", seconds, qos))
     for name, transport in TRANSPORTS.items():
-        # The plain listener beside it is mosquitto's wish: it does not start with websocket alone.
-        job = Job("throughput", seconds, transports=(transport, "tcp"))
+        # mosquitto 2.0.11 does not start with websocket alone, hence the plain listener beside it;
+        # and it drops messages if they come in larger groups over TLS.
+        window = 100 if transport.endswith("tls") else 500
+        job = Job("throughput", seconds, window=window, transports=(transport, "tcp"))
         yield from _rate_and_cost(f"1 -> 1, QoS 1, {name}", job)
     job = Job("throughput", seconds, persistence="all")
     yield from _rate_and_cost("1 -> 1, QoS 1, on disk", job)

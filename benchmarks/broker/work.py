@@ -26,6 +26,7 @@ class Job:
     subscribers: int = 1
     rate: int = 0
     count: int = 0
+    window: int = 500  # messages under way at most
     queue: int = 1000  # messages that wait for one client at most
     persistence: str = "off"
     transports: tuple[str, ...] = ("tcp",)  # one listener each; most clients use the first
