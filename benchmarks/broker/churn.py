@@ -6,6 +6,7 @@ pools, so that a broker that forgets what is over stays as large as it is.
 import random
 import selectors
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from benchmarks.broker.clients import TOPIC, Publisher, Subscriber, cycle, log_in, subscribe
@@ -40,6 +41,8 @@ STREAM_RATE = 200
 # Of the stream under way: less than may wait for one client, or the broker would have to drop.
 STREAM_WINDOW = 20
 VISIT_RATE = 50
+# Threads that open connections.
+OPENERS = 20
 # What the broker says to each of these needs an answer.
 ANSWERS = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 
@@ -53,36 +56,45 @@ def churn(job: Job) -> Result:
     subscriber = Subscriber(stream, cycle(1), 1)
     load = Load([Publisher(sender, cycle(1), 1)], [subscriber], copies=1)
     visitors: list[Visitor] = []
-    visits = refused = 0
-    with watched(job) as watch:
+    with ThreadPoolExecutor(OPENERS) as pool, watched(job) as watch:
+        entrance = Entrance(job, pool)
         began_at = time.perf_counter()
         while (passed := time.perf_counter() - began_at) < job.seconds:
             if load.sent < passed * STREAM_RATE and load.sent - load.received < STREAM_WINDOW:
                 load.sent += load.publishers[0].send(1)
-            if visits < passed * VISIT_RATE:
-                visits += 1
-                arrived = _arrive(job, draw, load.selector)
-                visitors += arrived
-                refused += not arrived
-            if len(visitors) > VISITORS:
+            if entrance.visits < passed * VISIT_RATE:
+                entrance.open(draw.randrange(len(job.ports)))
+            visitors += [Visitor(each, draw, load.selector) for each in entrance.take()]
+            while len(visitors) > VISITORS:
                 visitors.pop(draw.randrange(VISITORS)).leave(draw)
             load.take(1 / STREAM_RATE)
         count = load.received
     for each in visitors:
         each.leave(draw)
     result = load.finish(watch, count, is_acknowledged=True)
-    return replace(result, visits=visits, refused=refused)
+    return replace(result, visits=entrance.visits, refused=entrance.refused)
 
 
-def _arrive(
-    job: Job, draw: random.Random, selector: selectors.BaseSelector
-) -> "tuple[Visitor, ...]":
-    """One, or none if the broker does not let it in."""
-    try:
-        stream = open_for(job, draw.randrange(len(job.ports)))
-    except OSError:
-        return ()
-    return (Visitor(stream, draw, selector),)
+class Entrance:
+    """Opens connections beside the load: mosquitto takes 0.1 s for the request of a websocket."""
+
+    def __init__(self, job: Job, pool: ThreadPoolExecutor) -> None:
+        self.visits = 0
+        self.refused = 0
+        self._job = job
+        self._pool = pool
+        self._opening: list[Future[Stream]] = []
+
+    def open(self, listener: int) -> None:
+        self.visits += 1
+        self._opening.append(self._pool.submit(open_for, self._job, listener))
+
+    def take(self) -> list[Stream]:
+        """Those that have been opened meanwhile."""
+        done = [each for each in self._opening if each.done()]
+        self._opening = [each for each in self._opening if each not in done]
+        self.refused += sum(isinstance(each.exception(), OSError) for each in done)
+        return [each.result() for each in done if not isinstance(each.exception(), OSError)]
 
 
 class Visitor:
