@@ -21,6 +21,7 @@ from benchmarks.broker.report import Figures, goals, remarks, table
 from benchmarks.broker.rows import rows
 from benchmarks.broker.soak import soak
 from broker.engines.mosquitto import find_binary
+from broker.errors import EngineError
 from broker.settings import EngineName
 
 ROUNDS, SECONDS = 5, 2.0
@@ -64,9 +65,14 @@ def compare(arguments: argparse.Namespace, engines: Sequence[EngineName], place:
 
 
 def _versions() -> str:
-    helped = subprocess.run([find_binary(), "-h"], capture_output=True, text=True, check=False)
-    mosquitto = helped.stdout.partition("\n")[0].replace("version ", "")
-    return f"CPython {platform.python_version()}, {mosquitto}"
+    python = f"CPython {platform.python_version()}"
+    try:
+        command = [find_binary(), "-h"]
+    except EngineError:
+        return f"{python}, no mosquitto"
+    helped = subprocess.run(command, capture_output=True, text=True, check=False)
+    first_line = helped.stdout.partition("\n")[0]
+    return f"{python}, {first_line.replace('version ', '')}"
 
 
 def _load_average() -> str:

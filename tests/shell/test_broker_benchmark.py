@@ -1,14 +1,17 @@
 """What the broker's benchmark says of what it has seen: mistakes, growth, tables."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from benchmarks.broker.clients import Subscriber, cycle
-from benchmarks.broker.contest import Failure, Sample
+from benchmarks.broker.contest import Failure, Sample, run_job
+from benchmarks.broker.place import make_place
 from benchmarks.broker.report import Figures, goals, remarks, table
 from benchmarks.broker.rows import QOS_1, Row
 from benchmarks.broker.soak import MOST_GROWTH, growth
+from benchmarks.broker.streams import TRANSPORTS
 from benchmarks.broker.work import Job, Result
 from broker.settings import EngineName
 
@@ -94,3 +97,20 @@ def test_the_tables() -> None:
     assert list(goals(figures, BOTH))[2:] == [
         f"| {QOS_1}, as a multiple of mosquitto's: at least 1 | 1.50 | reached |"
     ]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job("throughput", 0.2, transports=("websocket_tls",), persistence="all"),
+        Job("retaining", 0.2, transports=("tls",), persistence="all"),
+        Job("churn", 0.5, transports=TRANSPORTS, persistence="all"),
+    ],
+    ids=lambda job: job.kind,
+)
+async def test_a_load_for_a_moment(job: Job, tmp_path: Path) -> None:
+    """Each sends something at once, and all of that arrives."""
+    with make_place(tmp_path) as place:
+        result = await run_job(EMBEDDED, job, place)
+    assert (result.lost, result.gaps, result.reordered, result.refused) == (0, 0, 0, 0)
+    assert (result.visits > 0) == (job.kind == "churn")
