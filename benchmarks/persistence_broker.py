@@ -54,7 +54,7 @@ async def cost_of_what_nobody_keeps(of: BrokerSettings, qos: int) -> float:
     engine = EmbeddedEngine(of)
     await engine.start()
     try:
-        job = Job("throughput", SECONDS, qos, port=of.listeners[0].port, pid=engine.pid or 0)
+        job = Job("throughput", SECONDS, qos, ports=(of.listeners[0].port,), pid=engine.pid or 0)
         result = await run_load(job, LOAD_PATIENCE)
     finally:
         await engine.stop()

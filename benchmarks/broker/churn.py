@@ -1,16 +1,16 @@
 """The load of the soak: clients that come, subscribe, publish, retain, fall silent and go, beside
-a steady stream whose every message is checked. Everything is drawn from bounded pools, so that
-a broker that forgets what is over stays as large as it is.
+a steady stream whose every message is checked. Everything, also the listener, is drawn from bounded
+pools, so that a broker that forgets what is over stays as large as it is.
 """
 
 import random
 import selectors
-import socket
-import struct
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from benchmarks.broker.clients import TOPIC, Publisher, Subscriber, cycle, log_in, subscribe
-from benchmarks.broker.streams import CHUNK, HOST
+from benchmarks.broker.streams import CHUNK, Stream, end_by_reset
 from benchmarks.broker.work import Job, Load, Result, open_for, watched
 from broker.protocol.codec import encode
 from broker.protocol.framing import Incoming
@@ -41,6 +41,8 @@ STREAM_RATE = 200
 # Of the stream under way: less than may wait for one client, or the broker would have to drop.
 STREAM_WINDOW = 20
 VISIT_RATE = 50
+# Threads that open connections.
+OPENERS = 20
 # What the broker says to each of these needs an answer.
 ANSWERS = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 
@@ -48,46 +50,65 @@ ANSWERS = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 def churn(job: Job) -> Result:
     """Visits and the stream, at fixed rates, for `seconds`; the rate is that of the stream."""
     draw = random.Random(job.count)
-    stream = log_in(open_for(job), "subscriber")
+    stream = log_in(open_for(job), "subscriber", is_kept=job.is_kept)
     subscribe(stream, [TOPIC], 1)
     sender = log_in(open_for(job), "publisher")
     subscriber = Subscriber(stream, cycle(1), 1)
     load = Load([Publisher(sender, cycle(1), 1)], [subscriber], copies=1)
     visitors: list[Visitor] = []
-    visits = 0
-    with watched(job) as watch:
+    with ThreadPoolExecutor(OPENERS) as pool, watched(job) as watch:
+        entrance = Entrance(job, pool)
         began_at = time.perf_counter()
         while (passed := time.perf_counter() - began_at) < job.seconds:
             if load.sent < passed * STREAM_RATE and load.sent - load.received < STREAM_WINDOW:
                 load.sent += load.publishers[0].send(1)
-            if visits < passed * VISIT_RATE:
-                visits += 1
-                visitors.append(Visitor(job.port, draw, load.selector))
-            if len(visitors) > VISITORS:
+            if entrance.visits < passed * VISIT_RATE:
+                entrance.open(draw.randrange(len(job.ports)))
+            visitors += [Visitor(each, draw, load.selector) for each in entrance.take()]
+            while len(visitors) > VISITORS:
                 visitors.pop(draw.randrange(VISITORS)).leave(draw)
             load.take(1 / STREAM_RATE)
+        count = load.received
     for each in visitors:
         each.leave(draw)
-    lost, misplaced = load.finish(is_acknowledged=True)
-    return Result(
-        rate=load.received / watch.elapsed,
-        busy=watch.busy,
-        processor=watch.processor,
-        lost=lost,
-        misplaced=misplaced,
-    )
+    result = load.finish(watch, count, is_acknowledged=True)
+    return replace(result, visits=entrance.visits, refused=entrance.refused)
+
+
+class Entrance:
+    """Opens connections beside the load: mosquitto takes 0.1 s for the request of a websocket."""
+
+    def __init__(self, job: Job, pool: ThreadPoolExecutor) -> None:
+        self.visits = 0
+        self.refused = 0
+        self._job = job
+        self._pool = pool
+        self._opening: list[Future[Stream]] = []
+
+    def open(self, listener: int) -> None:
+        self.visits += 1
+        self._opening.append(self._pool.submit(open_for, self._job, listener))
+
+    def take(self) -> list[Stream]:
+        """Those that have been opened meanwhile."""
+        done = [each for each in self._opening if each.done()]
+        self._opening = [each for each in self._opening if each not in done]
+        self.refused += sum(isinstance(each.exception(), OSError) for each in done)
+        return [each.result() for each in done if not isinstance(each.exception(), OSError)]
 
 
 class Visitor:
     """One client for a while."""
 
-    def __init__(self, port: int, draw: random.Random, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, stream: Stream, draw: random.Random, selector: selectors.BaseSelector
+    ) -> None:
         self._version = draw.choice((MQTT_3_1_1, MQTT_5))
         self._acknowledges = draw.random() < 0.9
         self._incoming = Incoming()
         self._selector = selector
-        self._stream: socket.socket | None = socket.create_connection((HOST, port))
-        selector.register(self._stream, selectors.EVENT_READ, self)
+        self._stream: Stream | None = stream
+        selector.register(stream.fileno(), selectors.EVENT_READ, self)
         self._send(self._greeting(draw))
         for _ in range(draw.randrange(5)):
             self._send(self._request(draw))
@@ -96,12 +117,9 @@ class Visitor:
         """Answer what comes. Nothing of it belongs to the stream: 0."""
         assert self._stream is not None
         try:
-            data = self._stream.recv(CHUNK)
-        except OSError:
-            data = b""
-        if not data:  # another connection has taken its place
+            self._incoming.feed(self._stream.recv(CHUNK))
+        except OSError:  # another connection has taken its place
             self._close()
-        self._incoming.feed(data)
         while found := self._incoming.take(CHUNK):
             first, start, _ = found
             self._answer(first, start)
@@ -114,8 +132,7 @@ class Visitor:
         if draw.random() < 0.5:
             self._send(Plain(DISCONNECT))
         elif draw.random() < 0.5:
-            reset = struct.pack("ii", 1, 0)
-            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            end_by_reset(self._stream)
         self._close()
 
     def _greeting(self, draw: random.Random) -> Connect:
@@ -181,7 +198,7 @@ class Visitor:
 
     def _close(self) -> None:
         if self._stream is not None:
-            self._selector.unregister(self._stream)
+            self._selector.unregister(self._stream.fileno())
             self._stream.close()
             self._stream = None
 

@@ -31,8 +31,9 @@ def cycle(qos: int, sender: int = 0) -> list[bytes]:
     return [publication(qos, TOPIC, n, sender=sender, packet_id=n + 1) for n in range(CYCLE)]
 
 
-def log_in(stream: Stream, name: str) -> Stream:
-    stream.sendall(connect_packet(Login(name)))
+def log_in(stream: Stream, name: str, *, is_kept: bool = False) -> Stream:
+    """With a session that the broker keeps, or a clean one."""
+    stream.sendall(connect_packet(Login(name, clean=not is_kept)))
     read_exactly(stream, 4)
     return stream
 
@@ -92,7 +93,8 @@ class Subscriber:
     ) -> None:
         self.stream = stream
         self.received = 0
-        self.misplaced = 0
+        self.gaps = 0
+        self.reordered = 0
         self._qos = qos
         self._size = len(packets[0])
         self._number_at = self._size - PAYLOAD
@@ -143,10 +145,15 @@ class Subscriber:
         self._check_each(messages)
 
     def _check_each(self, messages: bytes) -> None:
-        """By the numbers; what follows a gap is in its place again."""
+        """By the numbers, which begin anew after each cycle: less than half a cycle ahead is a gap,
+        everything else came before, or should have."""
         around = struct.Struct(f"!{self._number_at}xHH{PAYLOAD - NUMBER.size}x")
         for sender, number in around.iter_unpack(messages):
-            self.misplaced += number != self._next[sender]
+            ahead = (number - self._next[sender]) % self._length
+            if ahead >= self._length // 2:
+                self.reordered += 1
+                continue
+            self.gaps += ahead > 0
             self._next[sender] = (number + 1) % self._length
 
     def _without_id(self, packets: bytes) -> bytes:

@@ -24,13 +24,14 @@ from benchmarks.broker.clients import (
     publication,
     subscribe,
 )
+from benchmarks.broker.retaining import measure_retaining
 from benchmarks.broker.streams import Stream, read_exactly
 from benchmarks.broker.work import PATIENCE, Job, Load, Result, open_for, watched
 from broker.client import Login, connect_packet
 
-# Messages under way from publisher to subscriber. A broker takes no more than its window for
-# QoS 2 (20, see Limits.inflight) from one client at a time; mosquitto drops what is beyond.
-WINDOWS = {0: 500, 1: 500, 2: 20}
+# A broker takes no more than its window for QoS 2 (see Limits.inflight) from one client at a time;
+# mosquitto drops what is beyond.
+QOS_2_WINDOW = 20
 # Deliveries under way to many subscribers together, so that the last ones come in time.
 MOST_DELIVERIES = 50_000
 FILTERS_PER_CLIENT = 100
@@ -42,7 +43,7 @@ def measure_throughput(job: Job) -> Result:
     packets = cycle(job.qos)
     subscribers = []
     for index in range(job.subscribers):
-        stream = log_in(open_for(job), f"subscriber-{index}")
+        stream = log_in(open_for(job), f"subscriber-{index}", is_kept=job.is_kept)
         subscribe(stream, [TOPIC], job.qos)
         subscribers.append(Subscriber(stream, packets, job.qos, senders=job.publishers))
     publishers = [
@@ -74,21 +75,16 @@ def measure_filters(job: Job) -> Result:
 
 
 def _run(job: Job, load: Load) -> Result:
-    window = min(WINDOWS[job.qos], max(MOST_DELIVERIES // load.copies, 20))
+    window = min(job.window, max(MOST_DELIVERIES // load.copies, 20))
+    if job.qos == 2:
+        window = QOS_2_WINDOW
     with watched(job) as watch:
         ends_at = time.perf_counter() + job.seconds
         while time.perf_counter() < ends_at:
             load.fill(window)
             load.take(0.05)
-        rate = load.received / load.copies
-    lost, misplaced = load.finish(is_acknowledged=job.qos > 0)
-    return Result(
-        rate=rate / watch.elapsed,
-        busy=watch.busy,
-        processor=watch.processor,
-        lost=lost,
-        misplaced=misplaced,
-    )
+        count = load.received / load.copies
+    return load.finish(watch, count, is_acknowledged=job.qos > 0)
 
 
 def measure_latency(job: Job) -> Result:
@@ -117,7 +113,8 @@ def measure_latency(job: Job) -> Result:
         busy=watch.busy,
         processor=watch.processor,
         lost=total - len(latencies),
-        misplaced=subscriber.misplaced,
+        gaps=subscriber.gaps,
+        reordered=subscriber.reordered,
     )
 
 
@@ -183,6 +180,7 @@ def _text(value: bytes) -> bytes:
 KINDS = {
     "throughput": measure_throughput,
     "filters": measure_filters,
+    "retaining": measure_retaining,
     "latency": measure_latency,
     "connections": measure_connections,
     "hold": hold_connections,

@@ -4,10 +4,12 @@ All have `sendall`, a `recv` that gives what is there (perhaps nothing, as a par
 or of a frame is nothing yet), `fileno` and `close`.
 """
 
+import os
 import select
 import socket
 import ssl
 import struct
+from functools import cache
 from typing import Protocol
 
 HOST = "127.0.0.1"
@@ -41,12 +43,22 @@ def read_exactly(stream: Stream, size: int) -> bytes:
     found = b""
     while len(found) < size:
         data = stream.recv(size - len(found))
-        if not data:  # not yet
-            waiter = select.poll()
-            waiter.register(stream.fileno(), select.POLLIN)
-            waiter.poll()
+        if not data:
+            _wait(stream)
         found += data
     return found
+
+
+def _wait(stream: Stream) -> None:
+    waiter = select.poll()
+    waiter.register(stream.fileno(), select.POLLIN)
+    waiter.poll()
+
+
+def end_by_reset(stream: Stream) -> None:
+    """What the broker hears when the stream is closed next."""
+    with socket.socket(fileno=os.dup(stream.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class PlainStream:
@@ -69,9 +81,7 @@ class TlsStream:
     """TLS as the client; `recv` never waits, because a record may come in pieces."""
 
     def __init__(self, plain: socket.socket, certificates: str) -> None:
-        context = ssl.create_default_context(cafile=certificates)
-        context.check_hostname = False  # the address is a number
-        self._stream = context.wrap_socket(plain)
+        self._stream = _context(certificates).wrap_socket(plain)
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -80,27 +90,34 @@ class TlsStream:
         self._stream.sendall(data)
 
     def recv(self, size: int, /) -> bytes:
-        """All that has been decrypted: what stays inside would not make the socket readable."""
+        """All that is there: what stays inside would not make the socket readable, and a broker
+        that gives each packet a record of its own is not to cost the load a call for each."""
         self._stream.setblocking(False)  # noqa: FBT003
         try:
-            found = self._receive(size)
-            while pending := self._stream.pending():
-                found += self._receive(pending)
+            return self._drain(size)
         finally:
             self._stream.setblocking(True)  # noqa: FBT003
-        return found
 
-    def _receive(self, size: int) -> bytes:
+    def _drain(self, size: int) -> bytes:
+        pieces: list[bytes] = []
         try:
-            data = self._stream.recv(size)
+            while data := self._stream.recv(size):
+                pieces.append(data)
         except ssl.SSLWantReadError:
-            return b""
-        if not data:
+            return b"".join(pieces)
+        if not pieces:
             raise ConnectionError("the broker closed the connection")
-        return data
+        return b"".join(pieces)
 
     def close(self) -> None:
         self._stream.close()
+
+
+@cache
+def _context(certificates: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certificates)
+    context.check_hostname = False  # the address is a number
+    return context
 
 
 class WebsocketStream:
@@ -116,7 +133,10 @@ class WebsocketStream:
         )
         answer = b""
         while b"\r\n\r\n" not in answer:
-            answer += stream.recv(CHUNK)
+            data = stream.recv(CHUNK)
+            if not data:
+                _wait(stream)
+            answer += data
         if b" 101 " not in answer.split(b"\r\n", 1)[0]:
             raise ConnectionError(f"no websocket: {answer[:80]!r}")
         self._rest = answer.partition(b"\r\n\r\n")[2]

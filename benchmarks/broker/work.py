@@ -17,7 +17,7 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do with the broker at `port`, process `pid`, for `seconds`."""
+    """What to do with the broker at `ports`, process `pid`, for `seconds`."""
 
     kind: str
     seconds: float
@@ -26,11 +26,19 @@ class Job:
     subscribers: int = 1
     rate: int = 0
     count: int = 0
+    window: int = 500  # messages under way at most
     queue: int = 1000  # messages that wait for one client at most
-    port: int = 0
+    persistence: str = "off"
+    transports: tuple[str, ...] = ("tcp",)  # one listener each; most clients use the first
+    ports: tuple[int, ...] = ()  # of the listeners
     pid: int = 0
-    transport: str = "tcp"
-    certificates: str = ""
+    certificates: str = ""  # the file of the CA that signed the broker's
+    directory: str = ""  # of the broker's store
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether subscribers have sessions that the broker must keep on disk."""
+        return self.persistence == "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class Result:
     """What happened: messages (or connections) per second, latencies in ms, mistakes.
 
     `busy` is this process's part of a core, `processor` the broker's seconds of one per second.
+    `gaps` are places where messages were missing when the next one came; those of them that came
+    after all, or again, are `reordered`.
     """
 
     rate: float = 0.0
@@ -46,7 +56,10 @@ class Result:
     busy: float = 0.0
     processor: float = 0.0
     lost: int = 0
-    misplaced: int = 0
+    gaps: int = 0
+    reordered: int = 0
+    visits: int = 0  # tried, of which some were refused
+    refused: int = 0
 
 
 @dataclass(slots=True)
@@ -76,7 +89,7 @@ class Load:
 
     publishers: list[Publisher]
     subscribers: list[Subscriber]
-    copies: int  # of each message
+    copies: int  # of each message; 0: nobody subscribes
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     sent: int = 0
     received: int = 0
@@ -101,13 +114,20 @@ class Load:
             if free >= share // 2 + 1:
                 self.sent += publisher.send(min(free, share))
 
-    def finish(self, *, is_acknowledged: bool) -> tuple[int, int]:
-        """Wait for what is under way; how many deliveries were lost, how many out of place."""
+    def finish(self, watch: Watch, count: float, *, is_acknowledged: bool) -> Result:
+        """Wait for what is under way; what is missing then is lost. `count` came while watched."""
         while self._missing() or (is_acknowledged and self._unanswered()):
             if not self.take(PATIENCE):
                 break
         answers_lost = self._unanswered() if is_acknowledged else 0
-        return self._missing() + answers_lost, sum(each.misplaced for each in self.subscribers)
+        return Result(
+            rate=count / watch.elapsed,
+            busy=watch.busy,
+            processor=watch.processor,
+            lost=self._missing() + answers_lost,
+            gaps=sum(each.gaps for each in self.subscribers),
+            reordered=sum(each.reordered for each in self.subscribers),
+        )
 
     def _missing(self) -> int:
         """What came twice makes it negative, and is a mistake as well."""
@@ -117,5 +137,5 @@ class Load:
         return self.sent - sum(each.acknowledged for each in self.publishers)
 
 
-def open_for(job: Job) -> Stream:
-    return open_stream(job.port, job.transport, job.certificates)
+def open_for(job: Job, listener: int = 0) -> Stream:
+    return open_stream(job.ports[listener], job.transports[listener], job.certificates)

@@ -60,7 +60,8 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # Nobody resumes: each connection shows its certificate, and nothing is kept of those that were.
+    # With TLS 1.3 nobody resumes: each connection shows its certificate, and nothing is kept of
+    # those that were. With TLS 1.2 nothing here could prevent it.
     context.num_tickets = 0
     _load_pair(context, files)
     _check_validity(context, files)

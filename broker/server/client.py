@@ -138,7 +138,8 @@ class Client(asyncio.BufferedProtocol):
         """Write what has gathered, and close if that was the last."""
         connection, transport = self.connection, self._transport
         data = connection.take_output()
-        if transport.is_closing():
+        # What waited for the disk may come after the good-bye.
+        if transport.is_closing() or self._linger_timer:
             return
         if data:
             self._write(data)

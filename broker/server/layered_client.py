@@ -43,7 +43,7 @@ class LayeredClient(Client):
         self._server.queue_handshake(partial(self._receive, data))
 
     def _receive(self, data: bytes) -> None:
-        if self._lost_reason:
+        if self._lost_reason or self._linger_timer:  # its turn came too late
             return
         self.connection.receive(self._decode(data))
         self._take_turn()

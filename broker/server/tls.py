@@ -4,13 +4,17 @@ Not asyncio's own: a connection counts, has its time-out and takes turns from it
 """
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 from broker.server.layers import LayerEnd
 
-# A record carries at most this much; OpenSSL gives and takes one at a time.
+# A record carries at most this much; OpenSSL gives one at a time.
 RECORD_SIZE: Final = 16 * 1024
+# A buffer in memory never shrinks: a connection that was sent a megabyte once would keep as much
+# until it ends. So only this much (and what a handshake takes) is in one at a time.
+PORTION: Final = 4 * 1024
 
 
 class Tls:
@@ -32,10 +36,15 @@ class Tls:
         return common_name(certificate) if certificate else None
 
     def receive(self, data: bytes) -> bytes:
-        if self.end:
-            return b""
-        self._incoming.write(data)
         pieces: list[bytes] = []
+        for portion in _portions(data):
+            if self.end:
+                break
+            self._incoming.write(portion)
+            self._take(pieces)
+        return b"".join(pieces)
+
+    def _take(self, pieces: list[bytes]) -> None:
         try:
             if not self.is_open:
                 self._tls.do_handshake()
@@ -47,19 +56,16 @@ class Tls:
             pass
         except ssl.SSLError as error:
             self.end = LayerEnd(f"closed: TLS: {_words(error)}", is_fault=True)
-        return b"".join(pieces)
 
     def wrap(self, data: bytes) -> bytes:
-        if data and self.is_open and not self._is_closed:
+        pieces = [self._outgoing.read()]
+        if self.is_open and not self._is_closed:
             # After an error of the other side OpenSSL takes nothing more.
             with suppress(ssl.SSLError):
-                self._write(data)
-        return self._outgoing.read()
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._tls.write(rest) :]
+                for portion in _portions(data):
+                    self._tls.write(portion)
+                    pieces.append(self._outgoing.read())
+        return b"".join(pieces)
 
     def close(self, data: bytes) -> bytes:
         wrapped = self.wrap(data)
@@ -69,6 +75,11 @@ class Tls:
             with suppress(ssl.SSLError):
                 self._tls.unwrap()
         return wrapped + self._outgoing.read()
+
+
+def _portions(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    return (view[start : start + PORTION] for start in range(0, len(data), PORTION))
 
 
 def common_name(certificate: dict[str, Any]) -> str:

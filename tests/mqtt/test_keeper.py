@@ -20,7 +20,18 @@ from broker.connections import patient
 from broker.errors import EngineError
 from broker.protocol import packets
 from broker.protocol.codec import encode
-from broker.protocol.packets import Acknowledge, Connack, Connect, Plain, Publish, Suback, Subscribe
+from broker.protocol.packets import (
+    MQTT_5,
+    Acknowledge,
+    Connack,
+    Connect,
+    Farewell,
+    Plain,
+    Publish,
+    Suback,
+    Subscribe,
+)
+from broker.protocol.reasons import ReasonCode
 from broker.server.server import Server
 from broker.settings import BrokerSettings, Listener, Persistence, to_json
 from broker.store import files as store
@@ -114,6 +125,34 @@ async def test_many_wait_for_one_sync(tmp_path: Path, disk: Disk) -> None:
         for number in range(2, 200):
             assert await writer.read() == Acknowledge(packets.PUBACK, number)
         assert disk.syncs - before <= 4
+
+
+async def test_an_answer_that_comes_after_the_good_bye_is_not_written(
+    tmp_path: Path, disk: Disk
+) -> None:
+    """The socket is half closed by then, so that the client can read why."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    async with serving(tmp_path, []) as port:
+        first, second = await Raw.open(port), await Raw.open(port)
+        for each in (first, second):
+            each.version = MQTT_5
+        connect = encode(Connect("writer", version=MQTT_5), MQTT_5)
+        first.send(connect)
+        assert isinstance(await first.read(), Connack)
+        disk.may_sync.clear()
+        first.send(encode(Publish("a", b"1", 1, retain=True, packet_id=1), MQTT_5))
+        assert await pong(first) == []
+        second.send(connect)
+        end = await first.read()
+        assert isinstance(end, Farewell)
+        assert end.code == ReasonCode.SESSION_TAKEN_OVER
+        disk.may_sync.set()
+        other = await Raw.connect(port, "other")
+        other.send(retained(2))
+        assert await other.read() == Acknowledge(packets.PUBACK, 2)
+        assert await first.end() == b""
+    assert faults == []
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])

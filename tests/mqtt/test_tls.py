@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from broker.errors import EngineError
 from broker.server.certificates import Certificates, make_context
-from broker.server.tls import Tls, common_name
+from broker.server.tls import RECORD_SIZE, Tls, common_name
 from broker.settings import ClientCertificates, TlsFiles
 from tests.mqtt.certificates import Authority
 
@@ -73,6 +74,29 @@ def test_bytes_go_both_ways(authority: Authority) -> None:
     assert client.read(server.close(b"last")) == b"last"
     assert server.close(b"") == b""
     assert server.wrap(b"more") == b""
+
+
+def test_what_was_large_once_is_not_kept(authority: Authority) -> None:
+    """OpenSSL's buffers in memory never shrink, and Python cannot see them: the process can."""
+    server_context, client_context = make_context(authority.files()), authority.client_context()
+    large = bytes(1 << 20)
+    process = psutil.Process()
+    servers = [Tls(server_context) for _ in range(20)]
+    for server in servers:
+        connected(server, client_context)
+    before = process.memory_info().rss
+    assert all(len(server.wrap(large)) > len(large) for server in servers)
+    assert process.memory_info().rss - before < len(large) * len(servers) / 4
+
+
+def test_large_data_goes_both_ways(authority: Authority) -> None:
+    server = Tls(make_context(authority.files()))
+    client = connected(server, authority.client_context())
+    large = bytes(range(256)) * 1000
+    for at in range(0, len(large), RECORD_SIZE):
+        client.tls.write(large[at : at + RECORD_SIZE])
+    assert server.receive(client.sent()) == large
+    assert client.read(server.wrap(large)) == large
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -13,6 +13,7 @@ import pytest
 from broker.protocol import packets
 from broker.protocol.codec import encode
 from broker.protocol.packets import MQTT_5, Connack, Connect, Publish
+from broker.server.server import Server
 from broker.server.tls import Tls
 from broker.settings import BrokerSettings, ClientCertificates, Limits, Transport, User
 from tests.mqtt.certificates import Authority
@@ -236,6 +237,30 @@ async def test_a_crowd_that_shakes_hands_takes_turns(monkeypatch: pytest.MonkeyP
             assert await each.pings()
     assert log.count("handshake") >= 50
     assert ("handshake", "handshake") not in pairwise(log)
+
+
+@over(WITH_TLS)
+async def test_a_handshake_whose_turn_comes_after_the_end(
+    transport: Transport,  # noqa: ARG001 - what is served
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[Callable[[], None]] = []
+    monkeypatch.setattr(Server, "queue_handshake", lambda _, step: steps.append(step))
+    outgoing = ssl.MemoryBIO()
+    client = authority.client_context().wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname="localhost"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    async with serving(settings(limits=Limits(connect_timeout=0.2))) as (server, port):
+        peer = await Raw.open(port, Transport.TCP)
+        peer.send(outgoing.read())
+        await until(lambda: server.lingering == 1)
+        for step in steps:
+            step()
+        assert len(steps) == 1
+        assert await peer.end() == b""
 
 
 @over(WITH_TLS)
