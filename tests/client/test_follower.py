@@ -323,3 +323,65 @@ async def test_a_node_nobody_gave_an_address_of_is_waited_for() -> None:
         await black.names("black", 10)
         async with asyncio.timeout(DEADLINE):
             await connection.publish("a/b", "c")
+
+
+NOT_SECRET = Role(
+    "some",
+    (
+        Rule(Action.SUBSCRIBE, "secret/#", allow=False),
+        Rule(Action.SUBSCRIBE, "#", allow=True),
+        Rule(Action.PUBLISH, "#", allow=True),
+    ),
+)
+
+
+@asynccontextmanager
+async def closed_speaker() -> AsyncIterator[Speaker]:
+    """A broker that lets nobody read secret/#."""
+    listener = Listener("127.0.0.1", free_port())
+    settings = BrokerSettings((listener,), roles=(NOT_SECRET,), anonymous="some")
+    async with running("embedded", settings) as broker:
+        yield Speaker("white", broker, await connect(broker, "speaker"))
+
+
+async def test_a_refused_subscription_costs_no_other_one_that_is_asked_for_meanwhile() -> None:
+    async with closed_speaker() as white:
+        await white.names("white", 5)
+        async with (
+            asyncio.timeout(DEADLINE),
+            Group([white.address]) as group,
+            group.follow() as connection,
+        ):
+            await until(lambda: connection.node == "white")
+            found = await asyncio.gather(
+                *(connection.subscribe(each) for each in ("a/#", "secret/#", "b/#")),
+                return_exceptions=True,
+            )
+            assert [type(each) for each in found] == [type(None), RefusedError, type(None)]
+            await until(lambda: bool(connection.ready))
+            await connection.publish("a/x", "a")
+            await connection.publish("b/x", "b")
+            assert await received(connection, 2) == ["a", "b"]
+
+
+async def test_what_one_broker_refuses_comes_from_no_other() -> None:
+    """Also when the one that refuses it was not there when it was asked for."""
+    async with speakers("black") as (black,), closed_speaker() as white:
+        for each in (white, black):
+            await each.names("black", 5)
+        async with (
+            asyncio.timeout(DEADLINE),
+            proxy_to(white.broker.port) as proxy,
+            Group([proxy.address, black.address], name=GROUP) as group,
+        ):
+            proxy.cut()
+            async with group.follow() as connection:
+                await connection.subscribe("open/#", "secret/#")
+                await until(lambda: connection.node == "black")
+                await connection.publish("secret/x", "granted so far")
+                assert await received(connection, 1) == ["granted so far"]
+                proxy.is_cut = False
+                await until(lambda: connection.ready == {proxy.address, black.address})
+                await connection.publish("secret/x", "not any more")
+                await connection.publish("open/x", "as before")
+                assert await received(connection, 1) == ["as before"]
