@@ -15,6 +15,7 @@ from tests.shell.raw_broker import until
 from tests.shell.running import children_of
 
 COUNT = 1000
+AHEAD = 500
 DEADLINE = 120.0
 
 Fault = Callable[[DemoGroup, str, Follower], Coroutine[None, None, None]]
@@ -41,22 +42,31 @@ async def _redundant(group: Group, addresses: list[str], connection: Follower) -
     await connection.unsubscribe(f"edge/{GROUP}/state")
 
 
-async def _numbers(connection: Follower, count: int) -> list[int]:
-    """Until each has come at least once; the first copies in the order in which they came."""
-    seen: dict[int, None] = {}
-    async for message in connection.messages:
-        if message.topic == "numbers/x":
-            seen[int(message.payload)] = None
-        if len(seen) == count:
-            break
-    return list(seen)
+class Reader:
+    """Receives until each number has come at least once."""
+
+    def __init__(self, connection: Follower) -> None:
+        self._connection = connection
+        self.first_copies: dict[int, None] = {}  # in the order in which they came
+
+    async def read(self, count: int) -> list[int]:
+        async for message in self._connection.messages:
+            if message.topic == "numbers/x":
+                self.first_copies[int(message.payload)] = None
+            if len(self.first_copies) == count:
+                break
+        return list(self.first_copies)
 
 
-async def _publish(connection: Follower, count: int, disturb: Coroutine[None, None, None]) -> None:
+async def _publish(
+    connection: Follower, count: int, reader: Reader, disturb: Coroutine[None, None, None]
+) -> None:
+    """Never further ahead than what a broker keeps for a slow receiver, and than is repeated."""
     for number in range(count):
         await connection.enqueue("numbers/x", str(number))
         if number == count // 3:
             await disturb
+        await until(lambda number=number: number - len(reader.first_copies) < AHEAD)  # type: ignore[misc]
         await asyncio.sleep(0)
     await connection.drain()
 
@@ -103,9 +113,10 @@ async def test_no_message_is_lost_at(fault: Fault, count: int) -> None:
         await _redundant(receiving, addresses, receiver)
         hot = await sending.wait_for_hot()
         await until(lambda: sender.node == hot.node)
-        reader = asyncio.create_task(_numbers(receiver, count))
-        await _publish(sender, count, fault(demo, hot.node, sender))
-        assert await reader == list(range(count))
+        reader = Reader(receiver)
+        reading = asyncio.create_task(reader.read(count))
+        await _publish(sender, count, reader, fault(demo, hot.node, sender))
+        assert await reading == list(range(count))
         await until(lambda: sending.hot is not None and sending.hot.term > hot.term)
         await until(lambda: sender.node not in {None, hot.node})
         demo.kill(hot.node)  # a frozen one does not stop by itself
