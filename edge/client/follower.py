@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from edge.adapters.mqtt import Disconnected, Endpoint, Refused
 from edge.client.beliefs import Hot
+from edge.client.copies import Copies
 from edge.client.errors import ClosedError, RefusedError
 from edge.client.line import Handlers, Line, LineOptions
 from edge.client.outbox import Outbox
@@ -39,6 +40,8 @@ MOVES_KEPT = 100
 GROUPS = "edge/"
 # So many messages of a broker whose node is not hot are kept for the moment when it is.
 HELD_MAX = 2000
+# How far one of two paths to the same broker may be behind the other, seconds.
+COPY_PATIENCE = 5.0
 
 
 class Source(Protocol):
@@ -99,6 +102,7 @@ class Follower:
         self._subscriptions = Subscriptions(self._sides)
         self._current: Side | None = None
         self._reception = Reception(options.overlap, HELD_MAX)
+        self._copies = Copies(COPY_PATIENCE, HELD_MAX)
         self._again = 0
         self._bell = Bell()
         self._room = asyncio.Lock()
@@ -256,7 +260,7 @@ class Follower:
         for side in self._sides:
             if self._group.owner(side.line.address) == self._reception.followed:
                 for message in self._reception.taken_up(side.line.address, self._now()):
-                    self._messages.offer(message)
+                    self._hand_on(side, message)
 
     def _leave(self) -> None:
         """What this connection did not acknowledge, or only just, goes out again over the next."""
@@ -314,6 +318,7 @@ class Follower:
     def _down(self, line: Line, event: Refused | Disconnected) -> None:
         side = self._side(line)
         self._subscriptions.down(side, event)
+        self._copies.forget(line.address)
         if side is self._current:
             self._leave()
             self._follow()  # its node may have another address
@@ -326,6 +331,16 @@ class Follower:
     def _received(self, line: Line, message: Message) -> None:
         owner = self._group.owner(line.address)
         if self._reception.counts(line.address, owner, message, self._now()):
+            self._hand_on(self._side(line), message)
+
+    def _hand_on(self, side: Side, message: Message) -> None:
+        owner = self._group.owner(side.line.address)
+        siblings = (
+            each.line.address
+            for each in self._sides
+            if each is not side and each.granted and self._group.owner(each.line.address) == owner
+        )
+        if self._copies.is_first(side.line.address, siblings, message, self._now()):
             self._messages.offer(message)
 
     def _side(self, line: Line) -> Side:

@@ -385,3 +385,28 @@ async def test_what_one_broker_refuses_comes_from_no_other() -> None:
                 await connection.publish("secret/x", "not any more")
                 await connection.publish("open/x", "as before")
                 assert await received(connection, 1) == ["as before"]
+
+
+async def test_two_paths_to_one_broker_bring_everything_once_and_one_is_enough() -> None:
+    async with (
+        asyncio.timeout(3 * DEADLINE),
+        speakers("white") as (white,),
+        proxy_to(white.broker.port) as first,
+        proxy_to(white.broker.port) as second,
+    ):
+        await white.names("white", 5)
+        async with Group([first.address, second.address]) as group, group.follow() as connection:
+            await ready(connection, "n/#")
+            for _ in range(2):
+                await connection.publish("n/x", "on", retained=True)
+            await connection.publish("n/x", "end")
+            assert await received(connection, 3) == ["on", "on", "end"]
+            for cut, left in ((first, second), (second, first)):
+                cut.cut()
+                await connection.publish("n/x", f"without {cut.port}")
+                while await received(connection, 1) != [f"without {cut.port}"]:
+                    pass
+                assert connection.node == "white"
+                assert left.address in connection.ready
+                cut.is_cut = False
+                await until(lambda: len(connection.ready) == 2)

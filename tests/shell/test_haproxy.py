@@ -49,6 +49,7 @@ def documented_backend(consoles: dict[str, int], applications: dict[str, int]) -
     (block,) = re.findall(
         r"^```\n(backend application\n.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
     )
+    assert isinstance(block, str)
     assert "check port 8080 " in block
     block = block.replace("check port 8080 ", "check ")
     for name, port in applications.items():
