@@ -6,13 +6,16 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from edge.client import Follower, Group
 from edge.commands.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
+from tests.engines.tools import free_port
+from tests.mqtt.certificates import Authority
 from tests.shell.raw_broker import until
-from tests.shell.running import children_of
+from tests.shell.running import ALONE, children_of, members
 
 COUNT = 1000
 AHEAD = 500
@@ -120,3 +123,22 @@ async def test_no_message_is_lost_at(fault: Fault, count: int) -> None:
         await until(lambda: sending.hot is not None and sending.hot.term > hot.term)
         await until(lambda: sender.node not in {None, hot.node})
         demo.kill(hot.node)  # a frozen one does not stop by itself
+
+
+async def test_a_nodes_own_broker_is_followed_over_tls(tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), free_port()
+    files = authority.files()
+    tls = f'[broker.tls]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n'
+    text = ALONE.replace("[access]", f"tls_port = {port}\n{tls}[access]")
+    context, addresses = authority.client_context(), [f"127.0.0.1:{port}"]
+    with members(tmp_path, text) as group:
+        group.start("white")
+        async with (
+            asyncio.timeout(DEADLINE),
+            Group(addresses, tls=context, timeout=DEADLINE) as outside,
+            outside.follow() as connection,
+        ):
+            assert (await outside.wait_for_hot()).node == "white"
+            await connection.subscribe("n/#")
+            await connection.publish("n/x", "one")
+            assert (await anext(connection.messages)).payload == b"one"
