@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker.settings import Action, BrokerSettings, Listener, Role, Rule
-from edge.client import ClosedError, Follower, Group, Message, Move, RefusedError
+from edge.client import ClosedError, Follower, Group, Message, Move
 from tests.client.brokers import DEADLINE, GROUP, Speaker, speakers
 from tests.client.proxy import Proxy, proxy_to
-from tests.engines.tools import connect, free_port, running
+from tests.engines.tools import connect
 from tests.shell.raw_broker import until
 
 
@@ -263,30 +262,6 @@ async def test_unsubscribed_filters_bring_nothing() -> None:
         assert await received(connection, 1) == ["yes"]
 
 
-async def test_a_refused_subscription_is_told_and_forgotten() -> None:
-    rules = (
-        Rule(Action.SUBSCRIBE, "secret/#", allow=False),
-        Rule(Action.SUBSCRIBE, "#", allow=True),
-        Rule(Action.PUBLISH, "#", allow=True),
-    )
-    listener = Listener("127.0.0.1", free_port())
-    settings = BrokerSettings((listener,), roles=(Role("some", rules),), anonymous="some")
-    async with running("embedded", settings) as broker:
-        white = Speaker("white", broker, await connect(broker, "speaker"))
-        await white.names("white", 5)
-        async with (
-            asyncio.timeout(DEADLINE),
-            Group([white.address]) as group,
-            group.follow() as connection,
-        ):
-            await connection.subscribe("open/#")
-            with pytest.raises(RefusedError, match="secret"):
-                await connection.subscribe("secret/#")
-            await until(lambda: bool(connection.ready))
-            await connection.publish("open/x", "still here")
-            assert await received(connection, 1) == ["still here"]
-
-
 @pytest.mark.parametrize(
     ("topic", "payload", "qos"),
     [("a/#", b"", 1), ("", b"", 1), ("a", b"", 2), ("a", b"", -1), ("a", bytes(1024**2 - 16), 1)],
@@ -323,90 +298,3 @@ async def test_a_node_nobody_gave_an_address_of_is_waited_for() -> None:
         await black.names("black", 10)
         async with asyncio.timeout(DEADLINE):
             await connection.publish("a/b", "c")
-
-
-NOT_SECRET = Role(
-    "some",
-    (
-        Rule(Action.SUBSCRIBE, "secret/#", allow=False),
-        Rule(Action.SUBSCRIBE, "#", allow=True),
-        Rule(Action.PUBLISH, "#", allow=True),
-    ),
-)
-
-
-@asynccontextmanager
-async def closed_speaker() -> AsyncIterator[Speaker]:
-    """A broker that lets nobody read secret/#."""
-    listener = Listener("127.0.0.1", free_port())
-    settings = BrokerSettings((listener,), roles=(NOT_SECRET,), anonymous="some")
-    async with running("embedded", settings) as broker:
-        yield Speaker("white", broker, await connect(broker, "speaker"))
-
-
-async def test_a_refused_subscription_costs_no_other_one_that_is_asked_for_meanwhile() -> None:
-    async with closed_speaker() as white:
-        await white.names("white", 5)
-        async with (
-            asyncio.timeout(DEADLINE),
-            Group([white.address]) as group,
-            group.follow() as connection,
-        ):
-            await until(lambda: connection.node == "white")
-            found = await asyncio.gather(
-                *(connection.subscribe(each) for each in ("a/#", "secret/#", "b/#")),
-                return_exceptions=True,
-            )
-            assert [type(each) for each in found] == [type(None), RefusedError, type(None)]
-            await until(lambda: bool(connection.ready))
-            await connection.publish("a/x", "a")
-            await connection.publish("b/x", "b")
-            assert await received(connection, 2) == ["a", "b"]
-
-
-async def test_what_one_broker_refuses_comes_from_no_other() -> None:
-    """Also when the one that refuses it was not there when it was asked for."""
-    async with speakers("black") as (black,), closed_speaker() as white:
-        for each in (white, black):
-            await each.names("black", 5)
-        async with (
-            asyncio.timeout(DEADLINE),
-            proxy_to(white.broker.port) as proxy,
-            Group([proxy.address, black.address], name=GROUP) as group,
-        ):
-            proxy.cut()
-            async with group.follow() as connection:
-                await connection.subscribe("open/#", "secret/#")
-                await until(lambda: connection.node == "black")
-                await connection.publish("secret/x", "granted so far")
-                assert await received(connection, 1) == ["granted so far"]
-                proxy.is_cut = False
-                await until(lambda: connection.ready == {proxy.address, black.address})
-                await connection.publish("secret/x", "not any more")
-                await connection.publish("open/x", "as before")
-                assert await received(connection, 1) == ["as before"]
-
-
-async def test_two_paths_to_one_broker_bring_everything_once_and_one_is_enough() -> None:
-    async with (
-        asyncio.timeout(3 * DEADLINE),
-        speakers("white") as (white,),
-        proxy_to(white.broker.port) as first,
-        proxy_to(white.broker.port) as second,
-    ):
-        await white.names("white", 5)
-        async with Group([first.address, second.address]) as group, group.follow() as connection:
-            await ready(connection, "n/#")
-            for _ in range(2):
-                await connection.publish("n/x", "on", retained=True)
-            await connection.publish("n/x", "end")
-            assert await received(connection, 3) == ["on", "on", "end"]
-            for cut, left in ((first, second), (second, first)):
-                cut.cut()
-                await connection.publish("n/x", f"without {cut.port}")
-                while await received(connection, 1) != [f"without {cut.port}"]:
-                    pass
-                assert connection.node == "white"
-                assert left.address in connection.ready
-                cut.is_cut = False
-                await until(lambda: len(connection.ready) == 2)

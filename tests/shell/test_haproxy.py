@@ -105,16 +105,27 @@ async def test_haproxy_follows_the_hot_node(
                 # Until its first check HAProxy takes every server for a good one.
                 await until(lambda: is_down(tmp_path, other))
                 await _reaches(port, first)
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
-                async with asyncio.timeout(DEADLINE):
-                    await reader.readuntil(first.encode())
+                reader, writer = await _stay(port, first)
                 group.send(first, signal.SIGKILL)
                 await until(lambda: is_down(tmp_path, first))
                 await _reaches(port, other)
-                async with asyncio.timeout(DEADLINE):
-                    assert await reader.read() == b"", "shut down with its server"
+                await _is_shut(reader)
                 writer.close()
+
+
+async def _stay(port: int, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that this one has answered and does not end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        await reader.readuntil(name.encode())
+    return reader, writer
+
+
+async def _is_shut(reader: asyncio.StreamReader) -> None:
+    """With its server."""
+    async with asyncio.timeout(DEADLINE):
+        assert await reader.read() == b""
 
 
 def is_down(folder: Path, server: str) -> bool:
