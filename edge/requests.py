@@ -147,11 +147,10 @@ class Desk:
 
     def _note_clearing(self, link: Path, command: str, message: Message) -> None:
         """Somebody, perhaps we, clears a retained request: the empty message that comes next is
-        none of anybody's. What we ask the broker about may be what is cleared."""
+        none of anybody's."""
         if message.retained:
             return
-        for check in self._asking(link, command):
-            check.is_retained = True
+        self._doubt(link, command)
         self._forget_old_clearings()
         self._clearings.append((link.link.broker, command, self._office.now()))
 
@@ -160,8 +159,14 @@ class Desk:
         for each in self._clearings:
             if each[:2] == (link.link.broker, command):
                 self._clearings.remove(each)
+                self._doubt(link, command)
                 return True
         return False
+
+    def _doubt(self, link: Path, command: str) -> None:
+        """What we are asking the broker about may be what was replaced, or cleared, just now."""
+        for check in self._asking(link, command):
+            check.is_retained = True
 
     def _forget_old_clearings(self) -> None:
         oldest = self._office.now() - CLEARING_TIMEOUT

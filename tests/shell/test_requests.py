@@ -342,6 +342,16 @@ def test_what_another_node_clears_while_we_ask_is_refused() -> None:
     assert not desk.orders
 
 
+def test_what_comes_in_the_middle_of_a_clearing_is_refused() -> None:
+    """The empty message takes it away before the broker is asked."""
+    desk = owner()
+    assert desk.ask("switchover", CLEARING) == []
+    desk.path.events.append(Message(TOPICS.request("switchover"), b""))
+    (response,) = desk.ask("switchover", b"black")
+    assert response["code"] == "retained"
+    assert not desk.orders
+
+
 def test_a_clearing_that_somebody_retains_is_no_request() -> None:
     desk = owner()
     assert desk.ask("switchover", CLEARING, retained=True) == []
