@@ -27,14 +27,14 @@ SCHEDULED_MAX = 10
 # How many requests one path may bring: so many at once, and so many each second.
 BURST_MAX = 100
 RATE_MAX = 50.0
-# How long the echo of a clearing may take, seconds.
-CLEARING_TIMEOUT = 3.0
+# What a retained request is replaced by before it is cleared: the empty message that follows would
+# be a request, too, if nobody were told that it is none.
+CLEARING = b'{"cleared":true}'
+# How long the empty message may take to follow, seconds. It is lost if whoever clears dies between.
+CLEARING_TIMEOUT = 10.0
 # What a command may look like: a response goes out under the same word.
 COMMAND = re.compile(r"[a-z_]{1,32}")
 SHOWN_MAX = 60
-
-# A request topic of one broker: the broker's name and the command.
-Topic = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ class Desk:
         self._scheduled = 0
         self._checks: list[Check] = []
         self._budgets: dict[Path, tuple[float, float]] = {}
-        self._cleared: dict[Topic, deque[object]] = {}
-        self._passing: dict[Topic, object] = {}
+        # The broker, the command, and when it began; bounded by the rate of requests.
+        self._clearings: deque[tuple[str, str, float]] = deque()
 
     def take(self, link: Path, message: Message) -> Rejected | None:
         """A message on a request topic. One that we asked for again shows what is retained."""
@@ -103,7 +103,9 @@ class Desk:
         command = message.topic.removeprefix(self._topics.request(""))
         if not COMMAND.fullmatch(command):
             return Rejected("unknown_command", message.topic)
-        if message.retained:
+        if message.payload == CLEARING:
+            self._note_clearing(link, command, message)
+        elif message.retained:
             self._take_retained(link, command, message)
         elif message.payload or not self._is_clearing(link, command):
             self._take_live(link, command, message)
@@ -125,50 +127,51 @@ class Desk:
                 self._answer(bad, error=RequestError("bad_request", request))
         elif self._is_ours(link.link.broker, request):
             self._check_retained(Asked(link, request))
-        elif is_owner:
-            self._let_clearing_pass((link.link.broker, command))
 
     def _take_retained(self, link: Path, command: str, message: Message) -> None:
-        """Either the answer to our own questions, or what we found when we subscribed."""
-        found = [each for each in self._checks if (each.link, each.command) == (link, command)]
-        asking = [each for each in found if each.session == link.session]
+        """Either the answer to our questions, or what we found when we subscribed. What is there
+        without a question later is a second copy of an answer: the request is cleared already."""
+        asking = self._asking(link, command)
         for check in asking:
             check.is_retained = True
-        if asking:
+        if asking or link.is_subscribed:
             return
         request = decode_request(command, message.payload)
         is_owner = link.link.broker == self._me
         if is_owner if isinstance(request, str) else self._is_ours(link.link.broker, request):
             self._refuse_retained(Asked(link, Request(command, {})))
-        elif is_owner:
-            self._let_clearing_pass((link.link.broker, command))
 
-    def _let_clearing_pass(self, topic: Topic) -> None:
-        """Another node answers a request on our broker, and clears it if it was retained.
+    def _asking(self, link: Path, command: str) -> list[Check]:
+        wanted = (link, link.session, command)
+        return [each for each in self._checks if (each.link, each.session, each.command) == wanted]
 
-        The empty message that clears comes to everybody, like a request. It is none of ours.
-        """
-        token = object()
-        self._passing[topic] = token
-        self._office.later(CLEARING_TIMEOUT, partial(self._forget_passing, topic, token))
-
-    def _forget_passing(self, topic: Topic, token: object) -> None:
-        if self._passing.get(topic) is token:
-            del self._passing[topic]
-
-    def _forget_cleared(self, topic: Topic, token: object) -> None:
-        tokens = self._cleared.get(topic, deque())
-        if token in tokens:
-            tokens.remove(token)
-        if not tokens:
-            self._cleared.pop(topic, None)
+    def _note_clearing(self, link: Path, command: str, message: Message) -> None:
+        """Somebody, perhaps we, clears a retained request: the empty message that comes next is
+        none of anybody's."""
+        if message.retained:
+            return
+        self._doubt(link, command)
+        self._forget_old_clearings()
+        self._clearings.append((link.link.broker, command, self._office.now()))
 
     def _is_clearing(self, link: Path, command: str) -> bool:
-        topic = (link.link.broker, command)
-        if topic in self._cleared:
-            self._forget_cleared(topic, self._cleared[topic][0])
-            return True
-        return topic in self._passing
+        self._forget_old_clearings()
+        for each in self._clearings:
+            if each[:2] == (link.link.broker, command):
+                self._clearings.remove(each)
+                self._doubt(link, command)
+                return True
+        return False
+
+    def _doubt(self, link: Path, command: str) -> None:
+        """What we are asking the broker about may be what was replaced, or cleared, just now."""
+        for check in self._asking(link, command):
+            check.is_retained = True
+
+    def _forget_old_clearings(self) -> None:
+        oldest = self._office.now() - CLEARING_TIMEOUT
+        while self._clearings and self._clearings[0][2] < oldest:
+            self._clearings.popleft()
 
     def answer(self, answer: Answer) -> None:
         """The core's word on an order."""
@@ -206,9 +209,7 @@ class Desk:
     def _check_retained(self, asked: Asked) -> None:
         """A live message does not tell whether the broker keeps it: ask for what is kept."""
         self._checks = [each for each in self._checks if each.session == each.link.session]
-        # What comes while our clearing is under way was there before it, and may be what it clears.
-        is_doubtful = (asked.link.link.broker, asked.request.command) in self._cleared
-        check = Check(asked.link, asked.link.session, asked.request.command, is_doubtful)
+        check = Check(asked.link, asked.link.session, asked.request.command)
         self._checks.append(check)
 
         def decide() -> None:
@@ -222,9 +223,7 @@ class Desk:
 
     def _refuse_retained(self, asked: Asked) -> None:
         topic = self._topics.request(asked.request.command)
-        cleared, token = (asked.link.link.broker, asked.request.command), object()
-        self._cleared.setdefault(cleared, deque()).append(token)
-        self._office.later(CLEARING_TIMEOUT, partial(self._forget_cleared, cleared, token))
+        asked.link.publish(Message(topic, CLEARING, retained=True))
         asked.link.publish(Message(topic, b"", retained=True))
         text = "a request must not be retained: it would come again after every restart; cleared"
         self._answer(asked, error=RequestError("retained", text))

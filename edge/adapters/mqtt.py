@@ -47,10 +47,12 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The broker could not be reached or said no. The connection is over."""
+    """The broker could not be reached or said no, perhaps to the subscription `request`. The
+    connection is over."""
 
     reason: str
     authentication: bool
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class _Acknowledged:
     number: int
 
 
-def _ignore(_number: int) -> None:
-    """For those who look for echoes instead."""
+def _ignore(_: int) -> None:
+    """Others look for echoes."""
 
 
 class _OversizeError(Exception):
@@ -320,7 +322,8 @@ class Connection:
         _p: Properties | None,
     ) -> None:
         if any(code.is_failure for code in codes):
-            self._finish(Refused("the broker refused a subscription", authentication=True))
+            reason = "the broker refused a subscription"
+            self._finish(Refused(reason, authentication=True, request=request))
         else:
             self._tell(SubscribedTo(request))
 
@@ -332,12 +335,7 @@ class Connection:
         self._tell(Received(Message(topic, bytes(message.payload), message.retain, message.qos)))
 
     def _on_publish(
-        self,
-        _client: Client,
-        _data: object,
-        number: int,
-        _code: ReasonCode,
-        _p: Properties,
+        self, _client: Client, _data: object, number: int, _code: ReasonCode, _p: Properties
     ) -> None:
         self._tell(_Acknowledged(number))
 

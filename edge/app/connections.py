@@ -52,7 +52,8 @@ class Connections:
         handlers = Handlers(_ignore, _ignore, _ignore, _ignore, agent.requested)
         options = LinkOptions(
             purpose="requests",
-            filters=((self._topics.requests,),),
+            # Twice: when the second is granted, what is retained has been handed out.
+            filters=((self._topics.requests,), (self._topics.requests,)),
             keepalive=self._settings.timing.keepalive,
             silence_timeout=inf,
         )

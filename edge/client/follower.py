@@ -8,17 +8,19 @@ that nobody acknowledged go to the next hot node's broker, in their order.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 from weakref import WeakSet
 
 from edge.adapters.mqtt import Disconnected, Endpoint, Refused
 from edge.client.beliefs import Hot
+from edge.client.copies import Copies
 from edge.client.errors import ClosedError, RefusedError
 from edge.client.line import Handlers, Line, LineOptions
 from edge.client.outbox import Outbox
 from edge.client.reception import Reception
+from edge.client.subscriptions import Side, Subscriptions
 from edge.client.topics import check_filter, check_topic
 from edge.client.waiting import Bell, Stream, end_tasks
 from edge.ports import Message
@@ -38,6 +40,8 @@ MOVES_KEPT = 100
 GROUPS = "edge/"
 # So many messages of a broker whose node is not hot are kept for the moment when it is.
 HELD_MAX = 2000
+# How far one of two paths to the same broker may be behind the other, seconds.
+COPY_PATIENCE = 5.0
 
 
 class Source(Protocol):
@@ -81,15 +85,6 @@ class _Letter:
     attempts: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Side:
-    """One address: what is granted there, and what was asked for."""
-
-    line: Line
-    granted: set[str] = field(default_factory=set)
-    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
-
-
 class Follower:
     """Made by `Group.follow`; usable inside `async with`."""
 
@@ -102,12 +97,12 @@ class Follower:
         self._outbox: Outbox[_Letter] = Outbox(options.limit, WINDOW, options.repeat)
         self._messages: Stream[Message] = Stream(options.messages_kept, keeps_newest=False)
         self._moves: WeakSet[Stream[Move]] = WeakSet()
-        self._sides: list[_Side] = []
+        self._sides: list[Side] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._filters: set[str] = set()
-        self._refused: dict[str, str] = {}
-        self._current: _Side | None = None
+        self._subscriptions = Subscriptions(self._sides)
+        self._current: Side | None = None
         self._reception = Reception(options.overlap, HELD_MAX)
+        self._copies = Copies(COPY_PATIENCE, HELD_MAX)
         self._again = 0
         self._bell = Bell()
         self._room = asyncio.Lock()
@@ -115,11 +110,12 @@ class Follower:
         self._stop_listening: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
+        assert not self._tasks, "a connection is entered once; follow() makes another one"
         self._is_open = True
         handlers = Handlers(self._up, self._down, self._granted, self._received, self._acknowledged)
         for address, endpoint in self._endpoints.items():
             line = Line(address, endpoint, self._options.lines, handlers)
-            self._sides.append(_Side(line))
+            self._sides.append(Side(line))
             # No TaskGroup: it would wrap the exceptions of the caller's own block.
             self._tasks.append(asyncio.create_task(line.run(), name=f"follow {address}"))
         self._stop_listening = self._group.listen(self._follow)
@@ -158,11 +154,7 @@ class Follower:
     @property
     def ready(self) -> frozenset[str]:
         """The addresses where everything is subscribed now."""
-        return frozenset(
-            each.line.address
-            for each in self._sides
-            if each.line.is_up and each.granted >= self._filters
-        )
+        return self._subscriptions.ready()
 
     @property
     def messages(self) -> Stream[Message]:
@@ -184,20 +176,16 @@ class Follower:
         for each in filters:
             check_filter(each)
         self._require_open()
-        self._filters.update(filters)
-        for side in self._sides:
-            self._ask(side, filters)
-        await self._bell.wait_for(lambda: self._is_granted(filters) or not self._is_open)
+        subscriptions = self._subscriptions
+        subscriptions.add(*filters)
+        await self._bell.wait_for(lambda: subscriptions.are_settled(filters) or not self._is_open)
         self._require_open()
         for each in filters:
-            if each in self._refused:
-                raise RefusedError(f"{each}: {self._refused.pop(each)}")
+            if each in subscriptions.refused:
+                raise RefusedError(f"{each}: {subscriptions.refused.pop(each)}")
 
     async def unsubscribe(self, *filters: str) -> None:
-        self._filters.difference_update(filters)
-        for side in self._sides:
-            side.granted.difference_update(filters)
-            side.line.unsubscribe(*filters)
+        self._subscriptions.drop(*filters)
 
     async def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retained: bool = False
@@ -257,7 +245,7 @@ class Follower:
             self._use(next((each for each in self._sides if self._leads_to(each, hot)), None), hot)
         self._send()
 
-    def _leads_to(self, side: _Side, hot: Hot | None) -> bool:
+    def _leads_to(self, side: Side, hot: Hot | None) -> bool:
         owner = self._group.owner(side.line.address)
         return hot is not None and side.line.is_up and owner == hot.node
 
@@ -272,7 +260,7 @@ class Follower:
         for side in self._sides:
             if self._group.owner(side.line.address) == self._reception.followed:
                 for message in self._reception.taken_up(side.line.address, self._now()):
-                    self._messages.offer(message)
+                    self._hand_on(side, message)
 
     def _leave(self) -> None:
         """What this connection did not acknowledge, or only just, goes out again over the next."""
@@ -280,7 +268,7 @@ class Follower:
             self._current = None
             self._again += self._outbox.begin_again()
 
-    def _use(self, side: _Side | None, hot: Hot) -> None:
+    def _use(self, side: Side | None, hot: Hot) -> None:
         if side is None:
             return
         self._current = side
@@ -324,49 +312,38 @@ class Follower:
             self._send()
 
     def _up(self, line: Line) -> None:
-        side = self._side(line)
-        side.granted.clear()
-        side.asked.clear()
-        if self._filters:
-            self._ask(side, tuple(self._filters))
+        self._subscriptions.up(self._side(line))
         self._follow()
 
     def _down(self, line: Line, event: Refused | Disconnected) -> None:
         side = self._side(line)
-        if isinstance(event, Refused) and event.authentication:
-            for each in (name for filters in side.asked.values() for name in filters):
-                self._refused[each] = event.reason
-                self._filters.discard(each)
-        side.granted.clear()
-        side.asked.clear()
+        self._subscriptions.down(side, event)
+        self._copies.forget(line.address)
         if side is self._current:
             self._leave()
             self._follow()  # its node may have another address
         self._bell.ring()
 
-    def _ask(self, side: _Side, filters: tuple[str, ...]) -> None:
-        request = side.line.subscribe(*filters) if filters else 0
-        if request:
-            side.asked[request] = filters
-
     def _granted(self, line: Line, request: int) -> None:
-        side = self._side(line)
-        side.granted.update(side.asked.pop(request, ()))
+        self._subscriptions.granted(self._side(line), request)
         self._bell.ring()
-
-    def _is_granted(self, filters: tuple[str, ...]) -> bool:
-        """By every broker that is connected, or refused by one."""
-        if any(each in self._refused for each in filters):
-            return True
-        up = [each for each in self._sides if each.line.is_up]
-        return bool(up) and all(each.granted.issuperset(filters) for each in up)
 
     def _received(self, line: Line, message: Message) -> None:
         owner = self._group.owner(line.address)
         if self._reception.counts(line.address, owner, message, self._now()):
+            self._hand_on(self._side(line), message)
+
+    def _hand_on(self, side: Side, message: Message) -> None:
+        owner = self._group.owner(side.line.address)
+        siblings = (
+            each.line.address
+            for each in self._sides
+            if each is not side and each.granted and self._group.owner(each.line.address) == owner
+        )
+        if self._copies.is_first(side.line.address, siblings, message, self._now()):
             self._messages.offer(message)
 
-    def _side(self, line: Line) -> _Side:
+    def _side(self, line: Line) -> Side:
         return next(each for each in self._sides if each.line is line)
 
     def _now(self) -> float:
@@ -375,13 +352,13 @@ class Follower:
     async def _close(self) -> None:
         self._is_open = False
         self._stop_listening()
-        await end_tasks(self._tasks)
         for letter in self._outbox.clear():
             _resolve(letter, is_taken=False)
         self._messages.close()
         for stream in tuple(self._moves):
             stream.close()
         self._bell.ring()
+        await end_tasks(self._tasks)  # last: who is cancelled here has told everybody
 
 
 def _resolve(letter: _Letter, *, is_taken: bool) -> None:

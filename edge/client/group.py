@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from edge.adapters.mqtt import Disconnected, Endpoint, Refused
 from edge.client.beliefs import NAME, Hot, View, absorb, believed
-from edge.client.errors import AmbiguousGroupError, UnreachableGroupError
+from edge.client.errors import AmbiguousGroupError, ClosedError, UnreachableGroupError
 from edge.client.follower import Follower, FollowOptions
 from edge.client.line import Handlers, Line, LineOptions
 from edge.client.waiting import Bell, Stream, end_tasks
@@ -85,12 +85,15 @@ class Group:
         self._floor = 0
         self._forgetting: asyncio.TimerHandle | None = None
         self._problem: AmbiguousGroupError | None = None
+        self._is_closed = False
+        self._strangers: set[str] = set()
         self._bell = Bell()
         self._streams: WeakSet[Stream[Change]] = WeakSet()
         self._listeners: set[Callable[[], None]] = set()
 
     async def __aenter__(self) -> Self:
         """Returns when one broker has told what it knows of the group."""
+        assert not self._tasks, "a group is entered once; make another one"
         handlers = Handlers(self._up, self._down, self._granted, self._received, _ignore)
         for address, endpoint in self._endpoints.items():
             line = Line(address, endpoint, self._options, handlers)
@@ -137,9 +140,11 @@ class Group:
         return stream
 
     async def wait_for_hot(self) -> Hot:
-        """The hot node, as soon as there is one; bound it with asyncio.timeout."""
-        await self._bell.wait_for(lambda: self._hot is not None)
-        assert self._hot is not None, "it was waited for"
+        """The hot node, as soon as there is one; bound it with asyncio.timeout. ClosedError if the
+        block is left meanwhile."""
+        await self._bell.wait_for(lambda: self._hot is not None or self._is_closed)
+        if self._hot is None:
+            raise ClosedError("the group was left before there was a hot node")
         return self._hot
 
     def follow(
@@ -208,7 +213,10 @@ class Group:
     def _received(self, line: Line, message: Message) -> None:
         root, _, rest = message.topic.partition("/")
         group, _, place = rest.partition("/")
-        if root != "edge" or not NAME.fullmatch(group) or self._name not in {None, group}:
+        if root != "edge" or not NAME.fullmatch(group):
+            return
+        if self._name not in {None, group}:
+            self._warn_of_stranger(line.address, group)
             return
         key = (line.address, group)
         before = self._views.get(key, View())
@@ -218,6 +226,11 @@ class Group:
         self._views[key] = view
         self._find_late(line.address)
         self._evaluate()
+
+    def _warn_of_stranger(self, address: str, group: str) -> None:
+        if address not in self._strangers:
+            self._strangers.add(address)
+            log.warning("the broker at %s is of group %s, not of %s", address, group, self._name)
 
     def _find_late(self, address: str) -> None:
         """A broker that answered before its node did."""
@@ -282,9 +295,11 @@ class Group:
     async def _close(self) -> None:
         if self._forgetting is not None:
             self._forgetting.cancel()
-        await end_tasks(self._tasks)
+        self._is_closed = True
         for stream in tuple(self._streams):
             stream.close()
+        self._bell.ring()
+        await end_tasks(self._tasks)  # last: who is cancelled here has told everybody
 
 
 def split_address(text: str) -> tuple[str, int]:

@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker.settings import Action, BrokerSettings, Listener, Role, Rule
-from edge.client import ClosedError, Follower, Group, Message, Move, RefusedError
+from edge.client import ClosedError, Follower, Group, Message, Move
 from tests.client.brokers import DEADLINE, GROUP, Speaker, speakers
 from tests.client.proxy import Proxy, proxy_to
-from tests.engines.tools import connect, free_port, running
+from tests.engines.tools import connect
 from tests.shell.raw_broker import until
 
 
@@ -261,30 +260,6 @@ async def test_unsubscribed_filters_bring_nothing() -> None:
         await connection.publish("a/x", "no")
         await connection.publish("b/x", "yes")
         assert await received(connection, 1) == ["yes"]
-
-
-async def test_a_refused_subscription_is_told_and_forgotten() -> None:
-    rules = (
-        Rule(Action.SUBSCRIBE, "secret/#", allow=False),
-        Rule(Action.SUBSCRIBE, "#", allow=True),
-        Rule(Action.PUBLISH, "#", allow=True),
-    )
-    listener = Listener("127.0.0.1", free_port())
-    settings = BrokerSettings((listener,), roles=(Role("some", rules),), anonymous="some")
-    async with running("embedded", settings) as broker:
-        white = Speaker("white", broker, await connect(broker, "speaker"))
-        await white.names("white", 5)
-        async with (
-            asyncio.timeout(DEADLINE),
-            Group([white.address]) as group,
-            group.follow() as connection,
-        ):
-            await connection.subscribe("open/#")
-            with pytest.raises(RefusedError, match="secret"):
-                await connection.subscribe("secret/#")
-            await until(lambda: bool(connection.ready))
-            await connection.publish("open/x", "still here")
-            assert await received(connection, 1) == ["still here"]
 
 
 @pytest.mark.parametrize(

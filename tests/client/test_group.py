@@ -1,6 +1,7 @@
 """A group from outside: its name, its hot node, and everything that must not fool the client."""
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,15 @@ import pytest
 
 from broker.admission.access import hash_password
 from broker.settings import BrokerSettings, Listener, User
-from edge.client import AmbiguousGroupError, Change, Group, Hot, Stream, UnreachableGroupError
+from edge.client import (
+    AmbiguousGroupError,
+    Change,
+    ClosedError,
+    Group,
+    Hot,
+    Stream,
+    UnreachableGroupError,
+)
 from edge.client import group as group_module
 from tests.client.brokers import (
     DEADLINE,
@@ -25,7 +34,7 @@ from tests.client.brokers import (
 from tests.client.proxy import proxy_to
 from tests.client.test_beliefs import HOSTILE_STATES
 from tests.engines.tools import EVERYTHING, connect, free_port, running
-from tests.shell.raw_broker import until
+from tests.shell.raw_broker import CONNACK, Script, raw_broker, until
 
 TLS = Path(__file__).parent / "tls"
 
@@ -265,3 +274,90 @@ async def test_a_cancelled_start_leaves_nothing_behind() -> None:
             pytest.fail("there is no group")
     assert time.monotonic() - began < DEADLINE
     assert asyncio.all_tasks() == before
+
+
+async def test_a_broker_of_another_group_in_the_list_is_named_and_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with speaker("white") as white, speaker("pump") as pump:
+        await white.names("white", 5)
+        async with proxy_to(pump.broker.port) as proxy:
+            proxy.cut()
+            async with Group([proxy.address, white.address], timeout=DEADLINE) as group:
+                await pump.say("broker", "pump", group="OTHER")
+                await pump.say("node/pump/state", online(99), group="OTHER")
+                await pump.say("hot", "pump", group="OTHER")
+                proxy.is_cut = False
+                words = f"{proxy.address} is of group OTHER, not of {GROUP}"
+                await until(lambda: words in caplog.text)
+                assert caplog.text.count(words) == 1
+                assert group.hot == Hot("white", 5, "died")
+                assert group.owner(proxy.address) is None
+
+
+async def _silence(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def _web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    await reader.read()
+
+
+async def _noise(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(CONNACK + bytes(range(256)) * 16)
+    await writer.drain()
+
+
+async def _end(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """And the listener closes the connection."""
+
+
+@pytest.mark.parametrize("script", [_silence, _web, _noise, _end])
+async def test_what_is_no_broker_is_named_and_does_not_matter_beside_one(script: Script) -> None:
+    async with raw_broker(script) as wrong, speaker("white") as white:
+        await white.names("white", 5)
+        address = f"127.0.0.1:{wrong.port}"
+        with pytest.raises(UnreachableGroupError, match=address):
+            async with Group([address], timeout=0.3):
+                pytest.fail("there is no group")
+        async with (
+            asyncio.timeout(DEADLINE),
+            Group([address, white.address]) as group,
+            group.follow() as connection,
+        ):
+            assert await group.wait_for_hot() == Hot("white", 5, "died")
+            await connection.subscribe("n/#")
+            await connection.publish("n/x", "one")
+            assert (await anext(connection.messages)).payload == b"one"
+            accepted = wrong.accepted
+            await until(lambda: wrong.accepted > accepted or script is _silence)
+
+
+async def test_a_name_that_nobody_resolves_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(UnreachableGroupError, match="nowhere:1883: Name or service not known"):
+        async with Group(["nowhere:1883"], timeout=0.3):
+            pytest.fail("there is no group")
+
+
+async def test_a_group_of_another_name_is_not_taken() -> None:
+    async with speakers("white") as (white,):
+        await white.names("white", 5)
+        with pytest.raises(UnreachableGroupError, match="knows nothing of OTHER"):
+            async with Group([white.address], name="OTHER", timeout=0.3):
+                pytest.fail("there is no such group")
+
+
+async def test_who_waits_for_a_hot_node_is_told_when_the_group_is_left() -> None:
+    async with speakers("white") as (white,):
+        await white.say("broker", "white")
+        async with followed(white) as group:
+            waiting = asyncio.create_task(group.wait_for_hot())
+            await asyncio.sleep(0)
+        with pytest.raises(ClosedError):
+            await waiting

@@ -6,16 +6,20 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from edge.client import Follower, Group
 from edge.commands.demo_group import GROUP, NODES, WITNESS, DemoGroup, demo_group
+from tests.engines.tools import free_port
+from tests.mqtt.certificates import Authority
 from tests.shell.raw_broker import until
-from tests.shell.running import children_of
+from tests.shell.running import ALONE, children_of, members
 
 COUNT = 1000
-DEADLINE = 60.0
+AHEAD = 500
+DEADLINE = 120.0
 
 Fault = Callable[[DemoGroup, str, Follower], Coroutine[None, None, None]]
 
@@ -41,22 +45,31 @@ async def _redundant(group: Group, addresses: list[str], connection: Follower) -
     await connection.unsubscribe(f"edge/{GROUP}/state")
 
 
-async def _numbers(connection: Follower) -> list[int]:
-    """Until each has come at least once; the first copies in the order in which they came."""
-    seen: dict[int, None] = {}
-    async for message in connection.messages:
-        if message.topic == "numbers/x":
-            seen[int(message.payload)] = None
-        if len(seen) == COUNT:
-            break
-    return list(seen)
+class Reader:
+    """Receives until each number has come at least once."""
+
+    def __init__(self, connection: Follower) -> None:
+        self._connection = connection
+        self.first_copies: dict[int, None] = {}  # in the order in which they came
+
+    async def read(self, count: int) -> list[int]:
+        async for message in self._connection.messages:
+            if message.topic == "numbers/x":
+                self.first_copies[int(message.payload)] = None
+            if len(self.first_copies) == count:
+                break
+        return list(self.first_copies)
 
 
-async def _publish(connection: Follower, disturb: Coroutine[None, None, None]) -> None:
-    for number in range(COUNT):
+async def _publish(
+    connection: Follower, count: int, reader: Reader, disturb: Coroutine[None, None, None]
+) -> None:
+    """Never further ahead than what a broker keeps for a slow receiver, and than is repeated."""
+    for number in range(count):
         await connection.enqueue("numbers/x", str(number))
-        if number == COUNT // 3:
+        if number == count // 3:
             await disturb
+        await until(lambda number=number: number - len(reader.first_copies) < AHEAD)  # type: ignore[misc]
         await asyncio.sleep(0)
     await connection.drain()
 
@@ -80,10 +93,18 @@ async def _hand_over(_demo: DemoGroup, _hot: str, sender: Follower) -> None:
     await sender.enqueue(f"edge/{GROUP}/request/switchover", b"")
 
 
-@pytest.mark.parametrize("fault", [_kill, _freeze, _freeze_all, _hand_over])
-async def test_no_message_is_lost_at(
-    fault: Fault,
-) -> None:
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [
+        (_kill, COUNT),
+        (_kill, 10 * COUNT),
+        (_freeze, COUNT),
+        (_freeze_all, COUNT),
+        (_hand_over, COUNT),
+    ],
+)
+async def test_no_message_is_lost_at(fault: Fault, count: int) -> None:
     async with (
         asyncio.timeout(DEADLINE),
         real_group() as (demo, addresses),
@@ -95,9 +116,29 @@ async def test_no_message_is_lost_at(
         await _redundant(receiving, addresses, receiver)
         hot = await sending.wait_for_hot()
         await until(lambda: sender.node == hot.node)
-        reader = asyncio.create_task(_numbers(receiver))
-        await _publish(sender, fault(demo, hot.node, sender))
-        assert await reader == list(range(COUNT))
+        reader = Reader(receiver)
+        reading = asyncio.create_task(reader.read(count))
+        await _publish(sender, count, reader, fault(demo, hot.node, sender))
+        assert await reading == list(range(count))
         await until(lambda: sending.hot is not None and sending.hot.term > hot.term)
         await until(lambda: sender.node not in {None, hot.node})
         demo.kill(hot.node)  # a frozen one does not stop by itself
+
+
+async def test_a_nodes_own_broker_is_followed_over_tls(tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), free_port()
+    files = authority.files()
+    tls = f'[broker.tls]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n'
+    text = ALONE.replace("[access]", f"tls_port = {port}\n{tls}[access]")
+    context, addresses = authority.client_context(), [f"127.0.0.1:{port}"]
+    with members(tmp_path, text) as group:
+        group.start("white")
+        async with (
+            asyncio.timeout(DEADLINE),
+            Group(addresses, tls=context, timeout=DEADLINE) as outside,
+            outside.follow() as connection,
+        ):
+            assert (await outside.wait_for_hot()).node == "white"
+            await connection.subscribe("n/#")
+            await connection.publish("n/x", "one")
+            assert (await anext(connection.messages)).payload == b"one"

@@ -100,3 +100,27 @@ def test_a_device_that_is_none_is_refused(device: Path) -> None:
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WatchdogError, match="No such file"):
         Watchdog(str(tmp_path / "none"), 1).arm()
+
+
+def test_a_device_that_goes_away_is_told_in_words_and_closed(tmp_path: Path) -> None:
+    """A pipe whose reader has gone fails as a device whose driver has."""
+    path = tmp_path / "watchdog"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    watchdog = Watchdog(str(path), 1, Driver())
+    watchdog.arm()
+    os.close(reader)
+    with pytest.raises(WatchdogError, match=f"fed: {os.strerror(errno.EPIPE)}"):
+        watchdog.feed()
+    assert not watchdog.is_armed
+
+
+def test_disarming_a_device_that_goes_away_ends_quietly(tmp_path: Path) -> None:
+    path = tmp_path / "watchdog"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    watchdog = Watchdog(str(path), 1, Driver())
+    watchdog.arm()
+    os.close(reader)
+    watchdog.disarm()
+    assert not watchdog.is_armed

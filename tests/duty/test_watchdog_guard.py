@@ -1,6 +1,7 @@
 """The guard and the hardware watchdog: armed before the first thing is held, fed with each new
 deadline, disarmed when nothing is held, and left to bite when something cannot be ended."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -136,3 +137,21 @@ def test_what_cannot_be_armed_holds_nothing(make_bench: MakeBench) -> None:
     bench.hold()
     assert bench.said[-1]["is"] == "failed"
     assert "takes 60 s for 1 s" in str(bench.said[-1]["why"])
+
+
+def test_one_that_goes_away_is_told_once_and_what_is_held_goes_on(tmp_path: Path) -> None:
+    device = tmp_path / "pipe"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    with closing(Bench(device)) as bench:
+        bench.extend(time.monotonic() + LEASE)
+        bench.hold()
+        os.close(reader)
+        for _ in range(4):
+            bench.extend(time.monotonic() + LEASE)
+        told = [str(each["why"]) for each in bench.said if each["is"] == "problem"]
+        assert ["cannot be fed" in each for each in told] == [True, False]
+        assert "cannot open" in told[1]
+        assert not [each for each in bench.said if each["is"] == "withdrawn"]
+        bench.drop()
+        assert bench.said[-1]["is"] == "done"

@@ -15,7 +15,7 @@ from edge.core.events import Ordered, PauseOrder, PromoteOrder, SwitchoverOrder
 from edge.core.model import Link, Role
 from edge.core.state import State
 from edge.ports import Message
-from edge.requests import COMMANDS, SCHEDULED_MAX, Desk, Office
+from edge.requests import CLEARING, CLEARING_TIMEOUT, COMMANDS, SCHEDULED_MAX, Desk, Office
 from edge.wire import Payload, Topics
 from tests.core.lab import Lab, hot_lab, standby_lab
 
@@ -25,13 +25,15 @@ NODES = frozenset({"white", "black"})
 
 @dataclass(eq=False)
 class FakePath:
-    """A path that keeps what is published; its broker retains nothing unless told."""
+    """A path that keeps what is published; its broker retains nothing unless told; `events`
+    come before it answers a question."""
 
     link: Link
     session: str | None = "9-1"
     is_subscribed: bool = True
     published: list[Message] = field(default_factory=list)
     retains: list[Message] = field(default_factory=list)
+    events: list[Message] = field(default_factory=list)
     show: Callable[[Message], object] = lambda _message: None
 
     def publish(self, message: Message) -> None:
@@ -42,7 +44,7 @@ class FakePath:
 
     def ask_again(self, topic_filter: str, then: Callable[[], None]) -> None:
         assert topic_filter == TOPICS.requests
-        for message in self.retains:
+        for message in (*self.events, *self.retains):
             self.show(message)
         then()
 
@@ -55,11 +57,12 @@ class Counter:
         self.orders: list[Ordered] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.refusals: list[tuple[str, str, str]] = []
+        self.time = 0.0
         self.path = FakePath(Link(broker))
         office = Office(
             state=lambda: self.state,
             order=self.orders.append,
-            now=lambda: 0.0,
+            now=lambda: self.time,
             later=lambda delay, call: self.later.append((delay, call)),
             describe=lambda: {"hot": "white"},
             history=lambda: [{"term": 1}],
@@ -72,7 +75,9 @@ class Counter:
     def ask(self, command: str, raw: bytes = b"", *, retained: bool = False) -> list[Payload]:
         """The responses that come at once."""
         done = len(self.path.published)
+        self.path.is_subscribed = not retained  # what is retained comes with the subscription
         self.desk.take(self.path, Message(TOPICS.request(command), raw, retained))
+        self.path.is_subscribed = True
         topic = TOPICS.response(command)
         new = self.path.published[done:]
         return [orjson.loads(each.payload) for each in new if each.topic == topic]
@@ -275,11 +280,82 @@ def test_a_live_request_that_the_broker_keeps_is_refused_and_cleared() -> None:
     assert not desk.orders
 
 
+def echo_clearing(desk: Counter, command: str) -> None:
+    """What everybody gets who is subscribed while somebody clears a retained request."""
+    assert desk.ask(command, CLEARING) == []
+    assert desk.ask(command, b"") == []
+
+
 def test_the_clearing_is_not_taken_for_a_request() -> None:
     desk = owner()
     desk.ask("switchover", b"black", retained=True)
-    assert desk.ask("switchover", b"") == []
+    cleared = [each for each in desk.path.published if each.retained]
+    assert [each.payload for each in cleared] == [CLEARING, b""]
+    for _ in range(3):
+        echo_clearing(desk, "switchover")
     assert not desk.orders
+
+
+def test_the_clearing_of_another_node_is_not_taken_for_a_request_however_late_it_comes() -> None:
+    """Black was to be promoted, on our broker; its answer takes its time."""
+    desk = standby()
+    assert desk.ask("promote", b"black") == []
+    desk.time += 3600.0
+    echo_clearing(desk, "promote")
+    assert not desk.orders
+    assert desk.ask("promote", b"") == []
+    assert [each.order for each in desk.orders] == [PromoteOrder(force=False)]
+
+
+def test_an_empty_request_is_one_shortly_after_another_nodes() -> None:
+    desk = standby()
+    assert desk.ask("promote", b"black") == []
+    desk.ask("promote", b"")
+    assert len(desk.orders) == 1
+
+
+def test_a_clearing_that_never_came_swallows_no_request_later() -> None:
+    desk = owner()
+    desk.ask("switchover", CLEARING)
+    desk.time += CLEARING_TIMEOUT + 1.0
+    desk.ask("switchover", b"")
+    assert len(desk.orders) == 1
+
+
+def test_a_second_copy_of_what_was_retained_is_not_refused_and_cleared_again() -> None:
+    """Its late clearing would take away the next retained request unseen, which then counts."""
+    desk = owner()
+    desk.path.retains.append(Message(TOPICS.request("switchover"), b"black", retained=True))
+    desk.ask("switchover", b"black")
+    done = len(desk.path.published)
+    desk.desk.take(desk.path, Message(TOPICS.request("switchover"), b"black", retained=True))
+    assert len(desk.path.published) == done
+
+
+def test_what_another_node_clears_while_we_ask_is_refused() -> None:
+    """It was retained when it came, and is not any more when the broker answers."""
+    desk = owner()
+    desk.path.events.append(Message(TOPICS.request("switchover"), CLEARING))
+    desk.path.events.append(Message(TOPICS.request("switchover"), b""))
+    (response,) = desk.ask("switchover", b"black")
+    assert response["code"] == "retained"
+    assert not desk.orders
+
+
+def test_what_comes_in_the_middle_of_a_clearing_is_refused() -> None:
+    """The empty message takes it away before the broker is asked."""
+    desk = owner()
+    assert desk.ask("switchover", CLEARING) == []
+    desk.path.events.append(Message(TOPICS.request("switchover"), b""))
+    (response,) = desk.ask("switchover", b"black")
+    assert response["code"] == "retained"
+    assert not desk.orders
+
+
+def test_a_clearing_that_somebody_retains_is_no_request() -> None:
+    desk = owner()
+    assert desk.ask("switchover", CLEARING, retained=True) == []
+    assert desk.path.published == []
 
 
 # A switchover at a set time

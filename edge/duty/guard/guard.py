@@ -48,6 +48,7 @@ class Guard:
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
         self.watchdog: Watchdog | None = None
+        self._watchdog_trouble = ""
 
         self._orders: dict[str, Callable[[Message], None]] = {
             "ping": self._ping,
@@ -122,8 +123,14 @@ class Guard:
         if is_ours:
             self._addresses.refresh(self._deadline.at)
             if not self._is_idle():
-                self._feed_watchdog()
+                self._note_watchdog(self._feed_watchdog())
         self._ping(message)
+
+    def _note_watchdog(self, why: str) -> None:
+        """What is held goes on without it: a device that has gone resets nothing. Said once."""
+        if why and why != self._watchdog_trouble:
+            self._say(**{"is": "problem", "why": f"the watchdog fails: {why}"})
+        self._watchdog_trouble = why
 
     def _ping(self, message: Message) -> None:
         self._say(**{"is": "alive", "n": message["n"]})

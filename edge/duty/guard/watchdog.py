@@ -10,6 +10,8 @@ import os
 import struct
 from _collections_abc import Callable
 
+from edge.duty.guard.small import suppress
+
 # From linux/watchdog.h: _IOWR('W', 6, int), _IOR('W', 7, int), _IOR('W', 0, struct watchdog_info).
 WDIOC_SETTIMEOUT = 0xC0045706
 WDIOC_GETSUPPORT = 0x80285700
@@ -45,7 +47,8 @@ class Watchdog:
     def arm(self) -> None:
         """Raises WatchdogError: not there, not ours, or it cannot do what we need of it."""
         if self._file is not None:
-            return self.feed()
+            self.feed()
+            return
         try:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -56,7 +59,6 @@ class Watchdog:
             self.disarm()
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise WatchdogError(f"{self._path} cannot be used: {reason}") from error
-        return None
 
     def _set_up(self, file: int) -> None:
         options, _, _ = INFO.unpack(self._control(file, WDIOC_GETSUPPORT, bytes(INFO.size)))
@@ -75,12 +77,24 @@ class Watchdog:
         self.disarm()
 
     def feed(self) -> None:
-        if self._file is not None:
-            os.write(self._file, b"\0")
+        """Raises WatchdogError for a device that has gone; another one is looked for next time."""
+        try:
+            self._write(b"\0")
+        except OSError as error:
+            self._close()
+            raise WatchdogError(f"{self._path} cannot be fed: {error.strerror}") from error
 
     def disarm(self) -> None:
         """The magic character tells the driver that the end is meant."""
+        with suppress(OSError):  # a device that has gone resets nothing
+            self._write(b"V")
+        self._close()
+
+    def _write(self, word: bytes) -> None:
+        if self._file is not None:
+            os.write(self._file, word)
+
+    def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            os.write(file, b"V")
             os.close(file)
