@@ -122,12 +122,12 @@ class GuardedDuty:
         self._term, self._steps = term, []
         self._keeper.start(term, reason)
 
-    def stop(self, term: int, *, at_once: bool) -> None:
+    def stop(self, term: int, reason: str, *, at_once: bool) -> None:
         if self._keeper is None:
             self._tell(DutyStopped(term))
             return
         self._steps = []
-        self._keeper.stop(term, at_once=at_once)
+        self._keeper.stop(term, reason, at_once=at_once)
 
     def extend(self, term: int, deadline: float) -> None:
         self._handle.extend(term, deadline)
@@ -159,16 +159,12 @@ class GuardedDuty:
     def _callbacks(self) -> Callbacks:
         return Callbacks(
             started=lambda term: self._tell(DutyStarted(term)),
-            failed=self._failed,
+            failed=lambda term, _: self._stopped(term),
             stopped=self._stopped,
             fitness=lambda why: self._tell(FitnessChanged(why)),
             alert=self._alert,
             step=self._note_step,
         )
-
-    def _failed(self, term: int, why: str) -> None:
-        log.warning("the duty of term %d ended: %s", term, why)
-        self._stopped(term)
 
     def _stopped(self, term: int) -> None:
         if self._term == term:
