@@ -70,8 +70,8 @@ def test_what_another_node_calls_a_change_is_shown_only_if_it_is_one() -> None:
     with_steps = {**change, "steps": [{"step": "start pump", "ms": 12.5}]}
     assert as_change(with_steps) == with_steps
     others: list[object] = [None, "x", [], {}, {"term": "5"}, {**change, "to": ["white"]}]
-    for steps in ("x", ["x"], [{"step": "a"}], [{"step": 1, "ms": 1}], [{"step": "a", "ms": []}]):
-        others.append({**change, "steps": steps})
+    no_steps = ("x", ["x"], [{"step": "a"}], [{"step": 1, "ms": 1}], [{"step": "a", "ms": []}])
+    others += [{**change, "steps": each} for each in no_steps]
     assert [as_change(each) for each in others] == [{}] * len(others)
 
 
