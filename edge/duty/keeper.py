@@ -195,7 +195,7 @@ class Keeper:
             if self._lost:
                 await self._stop_all()
             elif self._held is None:
-                await self._tell_instances(self._situation)
+                await self._tell_others(self._situation)
 
     async def _prepare(self) -> None:
         """Whatever an earlier life left behind, units and hooks' effects, is ended first."""
@@ -242,6 +242,7 @@ class Keeper:
 
     async def _start(self, situation: Situation) -> None:
         """In this order: who comes later may rely on what came before."""
+        await self._tell_others(situation, but=self._staff.instances)
         await self._hooks.hold_farewells(Situation(Role.STANDBY, situation.term, WITHDRAWN))
         await all_of(
             *(self._hold(each) for each in self._duty.address),
@@ -302,8 +303,10 @@ class Keeper:
         self._held = None
         if self._lost or self._is_closing:
             return
+        await self._tell_others(self._standby, but=self._staff.instances)
         for each in self._staff.standby:
-            await self._quietly(f"stop {each.plan.name}", each.stop)
+            if each.may_run:
+                await self._quietly(f"stop {each.plan.name}", each.stop)
             each.begin()
 
     async def _let_go(self) -> bool:
@@ -359,8 +362,12 @@ class Keeper:
         term = max(self._situation.term, self._held.term if self._held else 0)
         return Situation(Role.STANDBY, term, self._situation.reason)
 
-    async def _tell_instances(self, situation: Situation) -> None:
-        for each in self._staff.instances:
+    async def _tell_others(self, situation: Situation, but: tuple[Supervisor, ...] = ()) -> None:
+        """What is no part of the duty; who cannot be told while it runs learns it when it is
+        started again. Instances are told of a start or stop at their place in its order."""
+        for each in (*self._staff.standby, *self._staff.always):
+            if each in but:
+                continue
             try:
                 await each.tell(situation)
             except GuardError as error:
