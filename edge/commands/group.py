@@ -183,17 +183,21 @@ async def _until_told(
 ) -> Mapping[str, object]:
     """The event with the measured times comes when the duty has started, however long that takes;
     without it nothing is wrong, as long as the node stays hot."""
-    loop = asyncio.get_running_loop()
     with suppress(TimeoutError):
-        async with asyncio.timeout(EVENT_TIMEOUT) as patience:
-            while not _told_of(client.view, now_hot) and hot_node(client.view) == now_hot:
-                if _own_word(client.view, now_hot, "phase") == Phase.STARTING_DUTY:
-                    patience.reschedule(loop.time() + EVENT_TIMEOUT)
-                await _next(group, client)
+        await _follow_start(group, client, now_hot)
     if hot_node(client.view) != now_hot:
         why = await _why_not_hot(group, client, now_hot)
         raise OperatorError(f"{command}: {now_hot} became hot and is so no longer: {why}")
     return _told_of(client.view, now_hot)
+
+
+async def _follow_start(group: Group, client: GroupClient, node: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(EVENT_TIMEOUT) as patience:
+        while not _told_of(client.view, node) and hot_node(client.view) == node:
+            if _own_word(client.view, node, "phase") == Phase.STARTING_DUTY:
+                patience.reschedule(loop.time() + EVENT_TIMEOUT)
+            await _next(group, client)
 
 
 async def _why_not_hot(group: Group, client: GroupClient, node: str) -> str:

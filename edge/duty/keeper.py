@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from edge.core.model import Role
 from edge.core.orders import TOO_LATE, stand_back
 from edge.duty.health import ChangedAt
 from edge.duty.hooks import Hooks
+from edge.duty.interfaces import Interfaces
 from edge.duty.lives import Lives
 from edge.duty.ports import GuardError, GuardHandle
 from edge.duty.process import Care, NotStartedError, Supervisor
@@ -65,6 +67,7 @@ class Keeper:
         identity: Identity,
         callbacks: Callbacks,
         changed_at: ChangedAt = lambda _: None,
+        patience: float = inf,
     ) -> None:
         self._duty = duty
         self._guard = guard
@@ -72,6 +75,7 @@ class Keeper:
         self._tasks = Tasks()
         self._lives = Lives()
         self._troubles = Troubles(callbacks.fitness, callbacks.alert)
+        self._interfaces = Interfaces(duty.address, patience, self._troubles)
         runner = Runner(guard, self._lives)
         self._hooks = Hooks(duty.hook, guard, runner, identity, self._troubles)
         care = Care(self._tasks, self._troubles)
@@ -100,6 +104,7 @@ class Keeper:
         assert self._worker is None, "a keeper begins once"
         self._worker = self._tasks.start(self._work(), "duty")
         self._tasks.start(self._tell_alerts(), "duty alerts")
+        self._tasks.start(self._interfaces.watch(), "duty interfaces")
 
     def start(self, term: int, reason: str) -> None:
         """`started` or `failed` follows, unless a stop comes before."""

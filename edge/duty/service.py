@@ -24,6 +24,8 @@ log = logging.getLogger("edge.duty")
 
 # How long to wait before another guard is tried after one that did not start, seconds.
 GUARD_RETRY = 2.0
+# How many leases an interface of an address may be out before this node calls itself unfit.
+INTERFACE_PATIENCE = 2.0
 # Steps that are kept for whoever asks how long each took.
 STEPS_MAX = 64
 
@@ -45,6 +47,7 @@ class GuardedDuty:
         self._duty = duty
         self._identity = Identity(guard.group, guard.node)
         self._changed_at = changed_at
+        self._lease = guard.lease
         callbacks = GuardCallbacks(self._exited, self._output, self._withdrawn, self._guard_lost)
         self._handle = Handle(guard, callbacks)
         self._keeper: Keeper | None = None
@@ -89,8 +92,9 @@ class GuardedDuty:
     async def _begin(self) -> None:
         for each in await self._handle.start():
             log.warning("removed what an earlier life left behind: %s", each)
+        patience, callbacks = INTERFACE_PATIENCE * self._lease, self._callbacks()
         self._keeper = Keeper(
-            self._duty, self._handle, self._identity, self._callbacks(), self._changed_at
+            self._duty, self._handle, self._identity, callbacks, self._changed_at, patience
         )
         self._keeper.begin()
         situation = self._situation
