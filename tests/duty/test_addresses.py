@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,21 @@ def test_dying_holder_is_waited_for(machines: Machines, address: str) -> None:
     outcome = hot(white).hold(address)
     assert "done" in outcome
     assert address not in black.addresses(), "never on both"
+
+
+def test_addresses_go_before_a_process_is_told_to_end(machines: Machines, tmp_path: Path) -> None:
+    """Whoever does the duty by halves should not be reached any more."""
+    white, *_ = machines
+    agent, seen = hot(white), tmp_path / "seen"
+    script = f"trap 'ip -o address show dev lan > {seen}; exit' TERM; echo up; sleep 1000 & wait"
+    for address in ADDRESSES:
+        agent.hold(address)
+    agent.spawn("pump", "sh", "-c", script, grace=60.0)
+    agent.wait(lambda news: news.get("line") == "up", "it is up")
+    agent.signal(signal.SIGSTOP)
+    wait_until(seen.exists, "it was told")
+    wait_until(lambda: "10.9.0.1/24" in seen.read_text(), "it has looked")
+    assert not [each for each in ADDRESSES if each in seen.read_text()]
 
 
 def test_missing_interface_is_refused_in_words(machines: Machines) -> None:

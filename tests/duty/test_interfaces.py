@@ -1,4 +1,4 @@
-"""What the kernel says of an interface. Real cables are pulled in tests/lan/test_duty_address.py."""
+"""What the kernel says of an interface; cables are pulled in tests/lan/test_duty_address.py."""
 
 import secrets
 

@@ -84,6 +84,21 @@ def test_an_address_that_is_somebody_elses_is_nobodys_here(group: Group, address
     group.wait_for(lambda: alert(group, hot) == "", "its alert is over")
 
 
+def test_what_an_earlier_life_left_is_gone_before_anything_else_begins(group: Group) -> None:
+    """As after a crash of the machine's own making: addresses that nobody looks after."""
+    white = group.lan.hosts["white"]
+    for address in (FOUR, SIX):
+        white.namespace.ip("address", "add", address, "dev", "eth1")
+    group.start("witness")
+    group.start_with("white", replace(group.file, more=tables("eth1", FOUR, SIX)))
+    group.wait_for(lambda: does_duty(group, "white"), "white does the duty")
+    first, second, third = (group.folder / "white.log").read_text().splitlines()[:3]
+    removed = "WARNING edge.duty: removed what an earlier life left behind: "
+    assert first == f"{removed}{FOUR} on eth1"
+    assert second == f"{removed}{SIX} on eth1"
+    assert not third.startswith(removed)
+
+
 def test_an_interface_that_does_not_exist_is_no_reason_to_hand_over_to(group: Group) -> None:
     """Black says so at once, and is not taken for a standby."""
     group.start("witness")
