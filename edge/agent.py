@@ -287,8 +287,8 @@ class Agent:
                 self._links[link].give_up("a record did not come back")
             case StartDuty(term):
                 self._duty.start(term, self._state.reason)
-            case StopDuty(term):
-                self._duty.stop(term, at_once=not self._state.is_hot)
+            case StopDuty(term, reason):
+                self._duty.stop(term, reason, at_once=not self._state.is_hot)
             case AskToSwitch(term, to):
                 self._duty.ask_to_switch(term, to)
             case Report():

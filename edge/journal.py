@@ -36,8 +36,22 @@ def as_change(value: object) -> Payload:
     """A change of the hot role as `event_payload` makes it, or an empty one if it is not that."""
     if not isinstance(value, dict) or not isinstance(value.get("term"), int):
         return {}
-    is_flat = all(each is None or isinstance(each, str | int | float) for each in value.values())
-    return value if is_flat else {}
+    rest = {key: each for key, each in value.items() if key != "steps"}
+    is_flat = all(each is None or isinstance(each, str | int | float) for each in rest.values())
+    if not is_flat or not _are_steps(value.get("steps", [])):
+        return {}
+    return value
+
+
+def _are_steps(value: object) -> bool:
+    """What starting the duty was made of."""
+    return isinstance(value, list) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("step"), str)
+        and isinstance(each.get("ms"), int | float)
+        and len(each) == 2
+        for each in value
+    )
 
 
 def readable_word(word: Payload) -> Payload:

@@ -51,7 +51,7 @@ class Duty(Protocol):
 
     def start(self, term: int, reason: str) -> None: ...
 
-    def stop(self, term: int, *, at_once: bool) -> None:
+    def stop(self, term: int, reason: str, *, at_once: bool) -> None:
         """In order, or `at_once` because the lease is gone."""
 
     def extend(self, term: int, deadline: float) -> None:

@@ -62,6 +62,9 @@ def _process(process: DutyProcess) -> Finding:
     if process.user is not None and not _has_user(process.user):
         cure = f"make the user, or name another one in process {process.name}"
         return Finding(Level.PROBLEM, f"there is no user {process.user}", cure)
+    if process.directory is not None and not Path(process.directory).is_dir():
+        cure = f"make the folder, or name another one in process {process.name}"
+        return Finding(Level.PROBLEM, f"there is no folder {process.directory}", cure)
     if process.unit is not None:
         return _program(f"process {process.name}, unit {process.unit}", "systemctl")
     assert process.command is not None, "the settings ask for one of the two"

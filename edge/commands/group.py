@@ -22,6 +22,7 @@ from edge.adapters.operator import (
 )
 from edge.console.table import event_line, group_table, history_table
 from edge.console.view import GroupView, hot_node, is_redundant, table, text
+from edge.core.model import Phase, Role
 from edge.errors import OperatorError, SettingsError, UnreachableError
 from edge.ports import Message
 from edge.settings import Settings
@@ -30,6 +31,7 @@ from edge.settings.file import find_node
 RECONNECT_DELAY = 0.5
 WHO_IS_HOT_TIMEOUT = 10.0
 EVENT_TIMEOUT = 10.0
+OWN_WORD_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,10 @@ async def move(group: Group, command: str, arguments: Mapping[str, object]) -> i
             group.console.print(f"{command}: ordered for {arguments['at']}{_details(data)}")
             return 0
         _show_steps(group, before, data)
-        now_hot = await _until_hot(group, client, before, text(arguments, "to"))
+        wanted = text(data, "hot") or text(arguments, "to")
+        now_hot = await _until_hot(group, client, before, wanted)
+        _show_steps(group, now_hot, await _until_told(group, client, command, now_hot))
         took = (time.monotonic() - began) * 1000
-        _show_steps(group, now_hot, await _until_told(group, client, now_hot))
         group.console.print(f"{command}: {now_hot} is hot, {took:.0f} ms after the order")
     return 0
 
@@ -165,23 +168,49 @@ async def _until_hot(group: Group, client: GroupClient, before: str | None, want
     """The new hot node's name, once somebody is hot who was not, or who was asked for."""
     try:
         async with asyncio.timeout(WHO_IS_HOT_TIMEOUT):
-            while not _is_moved(hot_node(client.view), before, wanted):
+            while not _is_moved(client.view, before, wanted):
                 await _next(group, client)
     except TimeoutError:
         raise OperatorError(
             f"the order was accepted, but after {WHO_IS_HOT_TIMEOUT:.0f} s "
             f"{hot_node(client.view) or 'nobody'} is hot; see: edge status, edge history"
         ) from None
-    return hot_node(client.view) or wanted
+    return wanted or hot_node(client.view) or ""
 
 
-async def _until_told(group: Group, client: GroupClient, now_hot: str) -> Mapping[str, object]:
-    """The event with the measured times follows the change; without it nothing is wrong."""
+async def _until_told(
+    group: Group, client: GroupClient, command: str, now_hot: str
+) -> Mapping[str, object]:
+    """The event with the measured times comes when the duty has started, however long that takes;
+    without it nothing is wrong, as long as the node stays hot."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(EVENT_TIMEOUT):
-            while not _told_of(client.view, now_hot):
-                await _next(group, client)
+        await _follow_start(group, client, now_hot)
+    if hot_node(client.view) != now_hot:
+        why = await _why_not_hot(group, client, now_hot)
+        raise OperatorError(f"{command}: {now_hot} became hot and is so no longer: {why}")
     return _told_of(client.view, now_hot)
+
+
+async def _follow_start(group: Group, client: GroupClient, node: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(EVENT_TIMEOUT) as patience:
+        while not _told_of(client.view, node) and hot_node(client.view) == node:
+            if _own_word(client.view, node, "phase") == Phase.STARTING_DUTY:
+                patience.reschedule(loop.time() + EVENT_TIMEOUT)
+            await _next(group, client)
+
+
+async def _why_not_hot(group: Group, client: GroupClient, node: str) -> str:
+    """In its own words, which come a moment after the change."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(OWN_WORD_TIMEOUT):
+            while _own_word(client.view, node, "role") == Role.HOT:
+                await _next(group, client)
+    return _own_word(client.view, node, "reason")
+
+
+def _own_word(view: GroupView, node: str, key: str) -> str:
+    return text(view.node_states.get(node, {}), key)
 
 
 def _told_of(view: GroupView, node: str) -> Mapping[str, object]:
@@ -197,8 +226,9 @@ def _show_steps(group: Group, node: str | None, told: Mapping[str, object]) -> N
             group.console.print(f"  {node}: {text(each, 'step')} {each['ms']:.0f} ms")
 
 
-def _is_moved(name: str | None, before: str | None, wanted: str) -> bool:
-    return name is not None and (name == wanted if wanted else name != before)
+def _is_moved(view: GroupView, before: str | None, wanted: str) -> bool:
+    """Who could not stay hot may be gone again when the answer comes."""
+    return wanted in view.hot_words if wanted else hot_node(view) not in {None, before}
 
 
 async def _next(group: Group, client: GroupClient) -> Message:

@@ -24,6 +24,7 @@ class GroupView:
 
     state: Mapping[str, object] | None = None
     hot: str | None = None
+    hot_words: tuple[str, ...] = ()  # the last ones, of which some may have passed unseen
     history: tuple[Mapping[str, object], ...] = ()
     events: tuple[Mapping[str, object], ...] = ()
     alerts: Mapping[str, str] = field(default_factory=dict)
@@ -38,7 +39,8 @@ def absorb(view: GroupView, place: str, payload: bytes) -> GroupView:
         case "state":
             return replace(view, state=mapping(payload) or view.state)
         case "hot":
-            return replace(view, hot=_word(payload))
+            word = _word(payload)
+            return replace(view, hot=word, hot_words=(*view.hot_words, word)[-EVENTS_KEPT:])
         case "history":
             return replace(view, history=_entries(payload))
         case "event":

@@ -228,7 +228,8 @@ def duty_started(state: State, term: int) -> Step:
     tenure = state.tenure
     if tenure is None or tenure.term != term or tenure.duty_started_at is not None:
         return state, ()
-    state = replace(state, tenure=replace(tenure, duty_started_at=state.now))
+    tenure_now = replace(tenure, duty_started_at=state.now)
+    state = replace(state, tenure=tenure_now, failed_starts=0)
     return state, (_report(state, tenure),)
 
 
@@ -260,7 +261,7 @@ def expire(state: State) -> Step:
         return state, ()
     term = state.tenure.term
     state = replace(lease.drop(state), claims_not_before=_back_off_until(state))
-    return end_tenure(state), (StopDuty(term), Report("demoted", "lease_lost", term))
+    return end_tenure(state), (StopDuty(term, "lease_lost"), Report("demoted", "lease_lost", term))
 
 
 def end_tenure(state: State) -> State:

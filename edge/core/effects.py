@@ -41,9 +41,10 @@ class StartDuty:
 
 @dataclass(frozen=True, slots=True)
 class StopDuty:
-    """End it; DutyStopped follows."""
+    """End it; DutyStopped follows. The reason is for whoever is told that it ends."""
 
     term: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ from edge.core.model import Pause, Policy, Record
 from edge.core.state import Handover, Peer, Promotion, State, Tenure, peer_of
 from edge.core.values import replace
 
+# The duty did not start within `starting_to_hot`.
+TOO_LATE = "duty_did_not_start"
+# After a duty that did not start a node stands back, longer each time in a row, seconds.
+STAND_BACK = 1.0
+STAND_BACK_MAX = 60.0
+FAILED_STARTS_COUNTED = 7  # by then the longest time is reached
+
 
 def obey(state: State, event: Ordered) -> Step:
     match event.order:
@@ -59,14 +66,14 @@ def _target(state: State, to: str | None) -> tuple[Peer | None, str]:
     return (None, f"{to} cannot take over: {problem}") if problem else (peer, "")
 
 
-def begin_handover(state: State, to: str | None, ticket: int | None) -> Step:
+def begin_handover(state: State, to: str | None, ticket: int | None, reason: str) -> Step:
     """First the outputs stop; the lease is kept until they have."""
     tenure = state.tenure
     assert tenure is not None, "only a hot node hands over"
     if ticket is None and state.handover is not None:
         ticket = state.handover.ticket  # what was still being asked about happens now
     state = replace(state, handover=Handover(to, ticket, state.now))
-    return state, (StopDuty(tenure.term),)
+    return state, (StopDuty(tenure.term, reason),)
 
 
 def _is_handing_over(state: State) -> bool:
@@ -76,7 +83,7 @@ def _is_handing_over(state: State) -> bool:
 def _ask_and_hand_over(state: State, to: str, ticket: int | None) -> Step:
     """A switchover that nobody needs at once: whoever may object is asked first."""
     if not state.asks_before_switch:
-        return begin_handover(state, to, ticket)
+        return begin_handover(state, to, ticket, "switchover")
     tenure = state.tenure
     assert tenure is not None, "only a hot node hands over"
     state = replace(state, handover=Handover(to, ticket, state.now, is_asking=True))
@@ -88,7 +95,7 @@ def switch_judged(state: State, event: SwitchJudged) -> Step:
     if tenure is None or tenure.term != event.term or handover is None or not handover.is_asking:
         return state, ()
     if not event.why_not:
-        return begin_handover(state, handover.to, handover.ticket)
+        return begin_handover(state, handover.to, handover.ticket, "switchover")
     again_at = state.now + state.group.timing.preempt_delay
     state = replace(state, preempts_not_before=again_at)
     return _end_handover(state, "vetoed", event.why_not, state.now - handover.began_at)
@@ -101,23 +108,45 @@ def duty_stopped(state: State, term: int) -> Step:
         return state, ()
     if handover is None or handover.is_asking:
         return _duty_lost(state, state.tenure)
+    is_failed_start = state.tenure.duty_started_at is None and _is_given_up(state, handover)
     state, effects = lease.release(state, term=term, to=handover.to)
     state = replace(
         claims.end_tenure(state),
         handover=replace(handover, released_at=state.now),
         yields_until=state.now + state.group.timing.claim_after,
     )
+    state = _after_failed_start(state) if is_failed_start else state
     return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
+
+
+def _is_given_up(state: State, handover: Handover) -> bool:
+    """Not because somebody else shall be hot, but because this node cannot, or not in time."""
+    return state.unfit != "" or handover.to is None
+
+
+def _after_failed_start(state: State) -> State:
+    """Where nobody can do the duty, nobody needs to find that out again and again at full speed:
+    each attempt costs a term, a write to every disk and a line in every history."""
+    count = min(state.failed_starts + 1, FAILED_STARTS_COUNTED)
+    until = max(state.yields_until, state.now + stand_back(count))
+    return replace(state, failed_starts=count, yields_until=until)
+
+
+def stand_back(failed_starts: int) -> float:
+    """How long this node leaves it to others after so many duties that did not start."""
+    return min(STAND_BACK * 2.0 ** min(failed_starts - 1, 10), STAND_BACK_MAX)
 
 
 def _duty_lost(state: State, tenure: Tenure) -> Step:
     """A duty that did not start, or that the guard withdrew: who is hot does the work, so the
     lease goes to whoever comes first, and this node lets the others try before it tries again."""
-    reason = "duty_failed" if tenure.duty_started_at is None else "duty_lost"
+    is_failed_start = tenure.duty_started_at is None
+    reason = "duty_failed" if is_failed_start else "duty_lost"
     state, effects = lease.release(state, term=tenure.term)
     state = replace(
         claims.end_tenure(state), yields_until=state.now + 2 * state.group.timing.claim_after
     )
+    state = _after_failed_start(state) if is_failed_start else state
     return state, (*effects, Report("demoted", reason, tenure.term, state.me.name))
 
 
@@ -127,7 +156,7 @@ def relieve(state: State) -> Step:
     if not state.unfit or state.tenure is None or is_busy:
         return state, ()
     ready = peers.ready_peers(state)
-    return begin_handover(state, ready[0].name, None) if ready else (state, ())
+    return begin_handover(state, ready[0].name, None, "unfit") if ready else (state, ())
 
 
 def follow_handover(state: State) -> Step:
@@ -223,7 +252,7 @@ def _stop(state: State) -> Step:
     ready = peers.ready_peers(state)
     if _is_handing_over(state):
         return state, ()
-    return begin_handover(state, ready[0].name if ready else None, None)
+    return begin_handover(state, ready[0].name if ready else None, None, "stopped")
 
 
 def preempt(state: State) -> Step:
@@ -286,7 +315,7 @@ def _yields(state: State, tenure: Tenure, other: str, term: int) -> bool:
 
 
 def _yield_to(state: State, other: str, term: int) -> Step:
-    state, effects = begin_handover(state, other, None)
+    state, effects = begin_handover(state, other, None, "higher_term_met")
     return state, (Report("yielded", "higher_term_met", term, state.me.name, other), *effects)
 
 
@@ -296,8 +325,8 @@ def limit_duty(state: State) -> Step:
     if tenure is None or state.now < _duty_deadline(state, tenure):
         return state, ()
     effects: tuple[Effect, ...]
-    state, effects = begin_handover(state, None, None)
-    return state, (Report("failed", "duty_did_not_start", tenure.term, state.me.name), *effects)
+    state, effects = begin_handover(state, None, None, TOO_LATE)
+    return state, (Report("failed", TOO_LATE, tenure.term, state.me.name), *effects)
 
 
 def deadline(state: State) -> float:

@@ -153,6 +153,7 @@ class State:
     is_leaving: bool = False
     claims_not_before: float = -inf
     yields_until: float = -inf
+    failed_starts: int = 0  # duties in a row that did not start here
     preempts_not_before: float = -inf
     term_heard_at: float = -inf
     parted_at: float = -inf

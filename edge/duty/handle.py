@@ -147,13 +147,14 @@ class Handle:
         await self._ask("drop_address", address=address, interface=interface)
 
     async def spawn(self, process: Spawn) -> int:
+        entry = _user(process.user)
         answer = await self._ask(
             "spawn",
             name=process.name,
             argv=process.argv,
-            env=dict(process.env),
+            env=_at_home(entry) | dict(process.env),
             cwd=process.cwd,
-            user=_user(process.user),
+            user=entry and (entry.pw_uid, entry.pw_gid, _groups(entry)),
             guarded=process.guarded,
             grace=process.grace,
             stdin=process.keeps_stdin,
@@ -357,7 +358,7 @@ def _show_failure(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-def _user(name: str | None) -> tuple[int, int, list[int]] | None:
+def _user(name: str | None) -> pwd.struct_passwd | None:
     """Looked up here: a directory service may take its time, and the guard has none."""
     if name is None:
         return None
@@ -365,6 +366,16 @@ def _user(name: str | None) -> tuple[int, int, list[int]] | None:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise GuardError(f"there is no user {name}") from None
-    if entry.pw_uid == os.geteuid():
-        return None
-    return entry.pw_uid, entry.pw_gid, os.getgrouplist(name, entry.pw_gid)
+    return None if entry.pw_uid == os.geteuid() else entry
+
+
+def _groups(entry: pwd.struct_passwd) -> list[int]:
+    return os.getgrouplist(entry.pw_name, entry.pw_gid)
+
+
+def _at_home(entry: pwd.struct_passwd | None) -> dict[str, str]:
+    """Else a program of another user looks for its settings where it may not read: in ours."""
+    if entry is None:
+        return {}
+    name, home = entry.pw_name, entry.pw_dir
+    return {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": entry.pw_shell}

@@ -35,8 +35,8 @@ class IdleDuty:
         del reason
         self._tell(DutyStarted(term))
 
-    def stop(self, term: int, *, at_once: bool) -> None:
-        del at_once
+    def stop(self, term: int, reason: str, *, at_once: bool) -> None:
+        del reason, at_once
         self._tell(DutyStopped(term))
 
     def extend(self, term: int, deadline: float) -> None:

@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from edge.core.model import Role
+from edge.core.orders import TOO_LATE, stand_back
 from edge.duty.health import ChangedAt
 from edge.duty.hooks import Hooks
+from edge.duty.interfaces import Interfaces
 from edge.duty.lives import Lives
 from edge.duty.ports import GuardError, GuardHandle
 from edge.duty.process import Care, NotStartedError, Supervisor
@@ -27,10 +30,9 @@ from edge.settings.duty import Duty, DutyAddress
 
 log = logging.getLogger("edge.duty")
 
-# After a duty that could not be started this node stands back, longer each time in a row, seconds.
-STAND_BACK = 1.0
-STAND_BACK_MAX = 60.0
 WITHDRAWN_BY_US = "asked"
+# Why a farewell is said, and why a node is no longer hot whose duty could not be started.
+WITHDRAWN, FAILED = "withdrawn", "duty_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Keeper:
         identity: Identity,
         callbacks: Callbacks,
         changed_at: ChangedAt = lambda _: None,
+        patience: float = inf,
     ) -> None:
         self._duty = duty
         self._guard = guard
@@ -72,6 +75,7 @@ class Keeper:
         self._tasks = Tasks()
         self._lives = Lives()
         self._troubles = Troubles(callbacks.fitness, callbacks.alert)
+        self._interfaces = Interfaces(duty.address, patience, self._troubles)
         runner = Runner(guard, self._lives)
         self._hooks = Hooks(duty.hook, guard, runner, identity, self._troubles)
         care = Care(self._tasks, self._troubles)
@@ -88,6 +92,8 @@ class Keeper:
         self._lost = ""
         self._is_closing = False
         self._failed_starts = 0
+        self._under_way: list[str] = []
+        self._too_late = ""
         self._poke = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
@@ -98,6 +104,7 @@ class Keeper:
         assert self._worker is None, "a keeper begins once"
         self._worker = self._tasks.start(self._work(), "duty")
         self._tasks.start(self._tell_alerts(), "duty alerts")
+        self._tasks.start(self._interfaces.watch(), "duty interfaces")
 
     def start(self, term: int, reason: str) -> None:
         """`started` or `failed` follows, unless a stop comes before."""
@@ -114,6 +121,9 @@ class Keeper:
             return
         self._situation = Situation(Role.STANDBY, max(term, self._situation.term), reason)
         self._is_at_once = self._is_at_once or at_once
+        if reason == TOO_LATE and self._starting is not None:
+            steps = ", ".join(self._under_way)
+            self._too_late = f"it took longer than timing.starting_to_hot, at last: {steps}"
         self._stops.append(term)
         self._want(None)
 
@@ -190,7 +200,7 @@ class Keeper:
             if self._lost:
                 await self._stop_all()
             elif self._held is None:
-                await self._tell_instances(self._situation)
+                await self._tell_others(self._situation)
 
     async def _prepare(self) -> None:
         """Whatever an earlier life left behind, units and hooks' effects, is ended first."""
@@ -205,7 +215,7 @@ class Keeper:
     async def _enter(self) -> None:
         tenure = self._held = self._wanted
         assert tenure is not None, "there is nothing to enter"
-        self._withdrawn, self._is_at_once = "", False
+        self._withdrawn, self._is_at_once, self._too_late = "", False, ""
         self._situation = Situation(Role.STANDBY, tenure.term)  # afterwards, until told otherwise
         outcome: list[str] = []
         starting = self._tasks.start(self._try_start(tenure, outcome), "duty start")
@@ -216,6 +226,9 @@ class Keeper:
             await cancel(starting)
             self._starting = None
         if self._wanted is not tenure:
+            if self._too_late:
+                self._note_failed_start(tenure, self._too_late)
+                self._stand_back()
             return
         if outcome == [""]:
             self._failed_starts = 0
@@ -234,7 +247,8 @@ class Keeper:
 
     async def _start(self, situation: Situation) -> None:
         """In this order: who comes later may rely on what came before."""
-        await self._hooks.hold_farewells(self._standby)
+        await self._tell_others(situation, but=self._staff.instances)
+        await self._hooks.hold_farewells(Situation(Role.STANDBY, situation.term, WITHDRAWN))
         await all_of(
             *(self._hold(each) for each in self._duty.address),
             *(self._end_standby(each) for each in self._staff.standby),
@@ -251,7 +265,8 @@ class Keeper:
             try:
                 await self._guard.hold_address(plan.address, plan.interface)
             except GuardError as error:
-                raise NotStartedError(f"address {plan.address}: {error}") from None
+                where = f"address {plan.address} on {plan.interface}"
+                raise NotStartedError(f"{where}: {error}") from None
 
     async def _end_standby(self, each: Supervisor) -> None:
         async with self._step(f"stop {each.plan.name}"):
@@ -259,15 +274,22 @@ class Keeper:
 
     async def _give_up(self, tenure: _Tenure, problem: str) -> None:
         """Leave the lease to others for a while: who comes next may have what is missing here."""
-        self._failed_starts += 1
-        log.warning("the duty could not be started: %s", problem)
-        self._troubles.note("start", f"the duty could not be started: {problem}", is_unfit=True)
-        stand_back = min(STAND_BACK * 2.0 ** min(self._failed_starts - 1, 10), STAND_BACK_MAX)
+        self._note_failed_start(tenure, problem)
+        self._situation = Situation(Role.STANDBY, tenure.term, FAILED)
         if self._wanted is tenure:
             self._wanted = None
         await self._leave()
-        self._troubles.forgive_later("start", stand_back)
+        self._stand_back()
         self._callbacks.failed(tenure.term, problem)
+
+    def _note_failed_start(self, tenure: _Tenure, problem: str) -> None:
+        self._failed_starts += 1
+        log.warning("the duty of term %d could not be started: %s", tenure.term, problem)
+        self._troubles.note("start", f"the duty could not be started: {problem}", is_unfit=True)
+
+    def _stand_back(self) -> None:
+        """As long as the core does not claim; then this node is as good as any other again."""
+        self._troubles.forgive_later("start", stand_back(self._failed_starts))
 
     async def _leave_and_report(self) -> None:
         tenure = self._held
@@ -275,7 +297,7 @@ class Keeper:
         await self._leave()
         why = self._lost or self._withdrawn
         if why:
-            log.warning("%s", why)
+            log.warning("the duty of term %d ended: %s", tenure.term, why)
             self._callbacks.failed(tenure.term, why)
 
     async def _leave(self) -> None:
@@ -286,8 +308,10 @@ class Keeper:
         self._held = None
         if self._lost or self._is_closing:
             return
+        await self._tell_others(self._standby, but=self._staff.instances)
         for each in self._staff.standby:
-            await self._quietly(f"stop {each.plan.name}", each.stop)
+            if each.may_run:
+                await self._quietly(f"stop {each.plan.name}", each.stop)
             each.begin()
 
     async def _let_go(self) -> bool:
@@ -343,8 +367,12 @@ class Keeper:
         term = max(self._situation.term, self._held.term if self._held else 0)
         return Situation(Role.STANDBY, term, self._situation.reason)
 
-    async def _tell_instances(self, situation: Situation) -> None:
-        for each in self._staff.instances:
+    async def _tell_others(self, situation: Situation, but: tuple[Supervisor, ...] = ()) -> None:
+        """What is no part of the duty; who cannot be told while it runs learns it when it is
+        started again. Instances are told of a start or stop at their place in its order."""
+        for each in (*self._staff.standby, *self._staff.always):
+            if each in but:
+                continue
             try:
                 await each.tell(situation)
             except GuardError as error:
@@ -364,5 +392,9 @@ class Keeper:
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
         began_at = time.monotonic()
-        yield
+        self._under_way.append(name)
+        try:
+            yield
+        finally:
+            self._under_way.remove(name)
         self._callbacks.step(name, (time.monotonic() - began_at) * 1000)

@@ -141,6 +141,11 @@ class Supervisor:
         self._failed_at: deque[float] = deque(maxlen=plan.max_restarts + 1)
         self._failures_in_a_row = 0
 
+    @property
+    def may_run(self) -> bool:
+        """Or something of its last life."""
+        return self._task is not None or self._may_be_left
+
     def begin(self) -> None:
         """Start without waiting for the outcome."""
         assert self._task is None, "it is stopped before it is started again"

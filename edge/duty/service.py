@@ -24,6 +24,8 @@ log = logging.getLogger("edge.duty")
 
 # How long to wait before another guard is tried after one that did not start, seconds.
 GUARD_RETRY = 2.0
+# How many leases an interface of an address may be out before this node calls itself unfit.
+INTERFACE_PATIENCE = 2.0
 # Steps that are kept for whoever asks how long each took.
 STEPS_MAX = 64
 
@@ -45,6 +47,7 @@ class GuardedDuty:
         self._duty = duty
         self._identity = Identity(guard.group, guard.node)
         self._changed_at = changed_at
+        self._lease = guard.lease
         callbacks = GuardCallbacks(self._exited, self._output, self._withdrawn, self._guard_lost)
         self._handle = Handle(guard, callbacks)
         self._keeper: Keeper | None = None
@@ -89,8 +92,9 @@ class GuardedDuty:
     async def _begin(self) -> None:
         for each in await self._handle.start():
             log.warning("removed what an earlier life left behind: %s", each)
+        patience, callbacks = INTERFACE_PATIENCE * self._lease, self._callbacks()
         self._keeper = Keeper(
-            self._duty, self._handle, self._identity, self._callbacks(), self._changed_at
+            self._duty, self._handle, self._identity, callbacks, self._changed_at, patience
         )
         self._keeper.begin()
         situation = self._situation
@@ -122,12 +126,12 @@ class GuardedDuty:
         self._term, self._steps = term, []
         self._keeper.start(term, reason)
 
-    def stop(self, term: int, *, at_once: bool) -> None:
+    def stop(self, term: int, reason: str, *, at_once: bool) -> None:
         if self._keeper is None:
             self._tell(DutyStopped(term))
             return
         self._steps = []
-        self._keeper.stop(term, at_once=at_once)
+        self._keeper.stop(term, reason, at_once=at_once)
 
     def extend(self, term: int, deadline: float) -> None:
         self._handle.extend(term, deadline)
@@ -159,16 +163,12 @@ class GuardedDuty:
     def _callbacks(self) -> Callbacks:
         return Callbacks(
             started=lambda term: self._tell(DutyStarted(term)),
-            failed=self._failed,
+            failed=lambda term, _: self._stopped(term),
             stopped=self._stopped,
             fitness=lambda why: self._tell(FitnessChanged(why)),
             alert=self._alert,
             step=self._note_step,
         )
-
-    def _failed(self, term: int, why: str) -> None:
-        log.warning("the duty of term %d ended: %s", term, why)
-        self._stopped(term)
 
     def _stopped(self, term: int) -> None:
         if self._term == term:

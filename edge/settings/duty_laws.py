@@ -42,7 +42,7 @@ def _addresses_are_nobodys_own(settings: "Settings") -> Refusal | None:
     """An address that moves and one that stays: the group would lose a node with each failover."""
     own = {
         host: node.name for node in settings.node for host, _ in settings.node_endpoints(node.name)
-    }
+    } | {settings.witness_endpoint(each.name)[0]: each.name for each in settings.witness}
     for each in settings.duty.address:
         address = str(ipaddress.ip_interface(each.address).ip)
         if address in own:
@@ -50,6 +50,22 @@ def _addresses_are_nobodys_own(settings: "Settings") -> Refusal | None:
                 ("duty", "address", "address"),
                 each.address,
                 f"is the address of {own[address]} itself; choose one that no machine has",
+            )
+    return None
+
+
+def _addresses_can_be_had(settings: "Settings") -> Refusal | None:
+    for each in settings.duty.address:
+        interface = ipaddress.ip_interface(each.address)
+        address, network = interface.ip, interface.network
+        is_alone = network.prefixlen >= network.max_prefixlen - 1
+        is_end = address.version == 4 and address in {network[0], network[-1]} and not is_alone
+        if is_end or address.is_multicast or address.is_loopback or address.is_unspecified:
+            return Refusal(
+                ("duty", "address", "address"),
+                each.address,
+                "is not an address that one machine can have for others; choose a free one of "
+                "the network",
             )
     return None
 
@@ -105,6 +121,7 @@ DUTY_LAWS: tuple[Callable[["Settings"], Refusal | None], ...] = (
     _process_names_are_unique,
     _addresses_are_unique,
     _addresses_are_nobodys_own,
+    _addresses_can_be_had,
     _grace_fits_the_lease,
     _watchdog_resets_in_time,
     _starting_fits_the_phase,

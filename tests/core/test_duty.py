@@ -2,20 +2,25 @@
 
 from dataclasses import replace
 
+import pytest
+
 from edge.core.effects import Answer, AskToSwitch, Leave, Report, StartDuty, StopDuty
 from edge.core.events import (
     DutyStarted,
     DutyStopped,
     FitnessChanged,
+    PromoteOrder,
     StopOrder,
     SwitchJudged,
     SwitchoverOrder,
 )
 from edge.core.model import Kind, Member, Pause, Phase, Role
+from edge.core.orders import TOO_LATE
 from edge.core.peers import betters, service_level
 from edge.core.state import State
 from tests.core.lab import (
     CLAIM_AFTER,
+    TIMING,
     Lab,
     hot_lab,
     of_kind,
@@ -58,6 +63,54 @@ def test_who_lost_its_duty_lets_the_others_try_first_and_then_tries_again() -> N
     assert not lab.found(StartDuty)
     lab.wait(CLAIM_AFTER)
     assert [each.term for each in lab.found(StartDuty)] == [2]
+
+
+def next_start(lab: Lab) -> float:
+    """How long this node leaves it to others before it tries again."""
+    began, tried = lab.now, len(lab.found(StartDuty))
+    while len(lab.found(StartDuty)) == tried:
+        lab.wait(0.05)
+    return lab.now - began
+
+
+def test_who_fails_to_start_again_and_again_stands_back_for_longer_each_time() -> None:
+    lab = Lab()
+    lab.connect_all()
+    next_start(lab)
+    waits = []
+    for term in range(1, 10):
+        lab.tell(DutyStopped(term))
+        waits.append(next_start(lab))
+    least = 2 * CLAIM_AFTER
+    assert waits == pytest.approx([least, least, 4, 8, 16, 32, 60, 60, 60], abs=0.5)
+    lab.tell(DutyStarted(10))
+    lab.tell(DutyStopped(10))
+    assert next_start(lab) == pytest.approx(least, abs=0.5)
+
+
+def test_a_duty_that_is_always_too_late_is_tried_less_and_less_often() -> None:
+    lab = Lab()
+    lab.connect_all()
+    next_start(lab)
+    waits = []
+    for term in range(1, 5):
+        lab.wait(TIMING.starting_to_hot + 0.01)
+        assert lab.found(StopDuty)[-1] == StopDuty(term, TOO_LATE)
+        lab.tell(DutyStopped(term))
+        waits.append(next_start(lab))
+    assert waits == pytest.approx([CLAIM_AFTER, 2, 4, 8], abs=0.5)
+
+
+def test_who_stands_back_comes_at_once_when_he_is_called() -> None:
+    lab = Lab()
+    lab.connect_all()
+    next_start(lab)
+    for term in range(1, 5):
+        lab.tell(DutyStopped(term))
+        next_start(lab)
+    lab.tell(DutyStopped(5))
+    lab.order(PromoteOrder(force=False))
+    assert [each.term for each in lab.found(StartDuty)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_end_of_an_earlier_duty_ends_nothing() -> None:

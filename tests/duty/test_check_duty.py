@@ -38,6 +38,7 @@ def test_an_interface_that_is_there(tmp_path: Path) -> None:
         ('name = "a"\ncommand = ["/no/such"]\n', "process a: /no/such is not there"),
         ('name = "a"\ncommand = ["{data}"]\n', "process a: {data} is not executable"),
         ('name = "a"\ncommand = ["true"]\nuser = "nobody-here"\n', "there is no user nobody-here"),
+        ('name = "a"\ncommand = ["true"]\ndirectory = "/no/such"\n', "there is no folder /no/such"),
     ],
 )
 def test_a_process_that_cannot_start(tmp_path: Path, text: str, problem: str) -> None:

@@ -141,6 +141,14 @@ MISTAKES = [
         'duty.address.address = "192.168.2.84/24": ',
         "address of white itself",
     ),
+    *(
+        (
+            f'[[duty.address]]\naddress = "{address}"\ninterface = "eth0"\n',
+            f'duty.address.address = "{address}": ',
+            "choose a free one",
+        )
+        for address in ("10.0.0.0/24", "10.0.0.255/24", "224.0.0.5/24", "127.0.0.1/8", "::/64")
+    ),
     (
         '[[duty.address]]\naddress = "10.0.0.1/24"\ninterface = "eth0"\n'
         '[[duty.address]]\naddress = "10.0.0.1/32"\ninterface = "eth1"\n',
@@ -159,3 +167,15 @@ def test_a_mistake_is_one_line(tmp_path: Path, added: str, start: str, cure: str
     assert line.startswith(f"{tmp_path / 'edge.toml'}: {start}")
     assert cure in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("address", ["10.0.0.0/31", "10.0.0.1/32", "fd00::/128", "fd00::50/64"])
+def test_an_address_that_one_machine_can_have(tmp_path: Path, address: str) -> None:
+    table = f'[[duty.address]]\naddress = "{address}"\ninterface = "eth0"\n'
+    assert load(tmp_path, BASE + table).duty.address[0].address == address
+
+
+def test_an_address_of_a_witness_is_refused(tmp_path: Path) -> None:
+    table = '[[duty.address]]\naddress = "192.168.2.1/24"\ninterface = "eth0"\n'
+    with pytest.raises(SettingsError, match="is the address of router itself"):
+        load(tmp_path, BASE + table)

@@ -171,6 +171,26 @@ def test_deadline_waits_for_no_grace(held: Agent) -> None:
     held.wait(lambda news: news.get("withdrawn") == "deadline", "withdrawn")
 
 
+TAKES_ITS_TIME = "trap 'sleep 2.5; exit 7' TERM; echo up; while :; do sleep 1000 & wait $!; done"
+
+
+def test_orderly_end_may_take_longer_than_a_lease(held: Agent) -> None:
+    """The lease is renewed meanwhile, so there is time for what must be written to a disk."""
+    held.spawn("database", "sh", "-c", TAKES_ITS_TIME)
+    held.wait(lambda news: news.get("line") == "up", "it is up")
+    held.order("end", name="database", grace=60.0)
+    exit_news = held.wait(lambda news: news.get("exited") == "database", "its end")
+    assert exit_news["status"] == 7
+
+
+def test_orderly_end_is_cut_short_when_the_lease_ends(held: Agent) -> None:
+    pid = start(held, "stubborn", STUBBORN["ignores SIGTERM"])
+    held.send("end", name="stubborn", grace=1000.0)
+    held.send("let_go")
+    held.signal(signal.SIGSTOP)
+    wait_until(lambda: is_gone(pid), "killed by the guard alone")
+
+
 def test_unguarded_process_outlives_the_deadline_but_not_the_agent(held: Agent) -> None:
     guarded = start(held, "hot", FOREVER_ALONE)
     always = start(held, "always", FOREVER_ALONE, guarded=False)

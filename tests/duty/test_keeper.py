@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from edge.core.model import Role
+from edge.core.orders import TOO_LATE
 from tests.duty.keeping import keeping, process, until
 
 ADDRESS = {"address": "192.168.2.50/24", "interface": "eth0"}
@@ -113,7 +114,7 @@ async def test_an_address_that_is_refused_ends_the_start() -> None:
     async with keeping(address=[ADDRESS, OTHER], process=[process("a")]) as kept:
         kept.guard.refused["hold 192.168.2.50/24 eth0"] = "00:11:22:33:44:55 answers for it"
         kept.keeper.start(7, "")
-        why = "address 192.168.2.50/24: 00:11:22:33:44:55 answers for it"
+        why = "address 192.168.2.50/24 on eth0: 00:11:22:33:44:55 answers for it"
         await kept.reported(f"failed 7: {why}")
         assert not kept.guard.addresses
         assert "spawn a" not in kept.guard.calls
@@ -127,7 +128,9 @@ async def test_a_node_that_could_not_start_is_fit_again_after_a_while() -> None:
         kept.keeper.start(7, "")
         await until(lambda: len(kept.fitness) == 2)
         assert kept.fitness[1] == ""
-        assert kept.alerts == ["The duty could not be started: address 192.168.2.50/24: gone."]
+        assert kept.alerts == [
+            "The duty could not be started: address 192.168.2.50/24 on eth0: gone."
+        ]
         kept.guard.refused.clear()
         kept.reports.clear()
         await kept.hot(8)
@@ -139,10 +142,33 @@ async def test_a_node_that_fails_again_and_again_stands_back_for_longer() -> Non
         kept.guard.refused["hold 192.168.2.50/24 eth0"] = "gone"
         for term, seconds in ((7, 1.0), (8, 2.0), (9, 4.0)):
             kept.keeper.start(term, "")
-            await kept.reported(f"failed {term}: address 192.168.2.50/24: gone")
+            await kept.reported(f"failed {term}: address 192.168.2.50/24 on eth0: gone")
             timer = kept.keeper._troubles._timers["start"]
             left = timer.when() - asyncio.get_running_loop().time()
             assert seconds / 2 < left <= seconds
+
+
+async def test_a_start_that_takes_too_long_is_a_failed_one_and_says_where_it_hung() -> None:
+    tables = {"address": [ADDRESS], "process": [process("a")]}
+    async with keeping(**tables) as kept:
+        kept.guard.gates["spawn a"] = asyncio.Event()
+        kept.keeper.start(7, "")
+        await until(lambda: "spawn a" in kept.guard.calls)
+        kept.keeper.stop(7, TOO_LATE)
+        await kept.reported("stopped 7")
+        why = "it took longer than timing.starting_to_hot, at last: start a"
+        assert kept.fitness == [f"the duty could not be started: {why}"]
+        await until(lambda: kept.fitness[1:] == [""])
+
+
+async def test_a_start_that_is_called_off_is_no_failure() -> None:
+    async with keeping(process=[process("a")]) as kept:
+        kept.guard.gates["spawn a"] = asyncio.Event()
+        kept.keeper.start(7, "")
+        await until(lambda: "spawn a" in kept.guard.calls)
+        kept.keeper.stop(7, "switchover")
+        await kept.reported("stopped 7")
+        assert kept.fitness == []
 
 
 async def test_a_process_that_does_not_exist_ends_the_start() -> None:

@@ -77,7 +77,7 @@ class Lan:
         self.hosts[name] = host
         host.namespace.create()
         for index, address in zip(switches, addresses, strict=True):
-            self._connect(host, index, address)
+            self.connect(host, index, address)
         return host
 
     # Faults. Each undoes itself when its block ends, or is undone by name below.
@@ -166,7 +166,7 @@ class Lan:
         switch.ip("link", "add", BRIDGE, "type", "bridge")
         switch.ip("link", "set", BRIDGE, "up")
 
-    def _connect(self, host: Host, switch: int, address: str) -> None:
+    def connect(self, host: Host, switch: int, address: str) -> None:
         port, interface = _port(host.name), f"eth{switch}"
         peer = ("peer", "name", interface, "netns", host.namespace.name)
         self.switches[switch].ip("link", "add", port, "type", "veth", *peer)

@@ -80,6 +80,7 @@ class FakeGroup:
     answers: dict[str, dict[str, object]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     becomes_hot: str | None = None
+    on_request: tuple[tuple[str, object], ...] = ()  # published before the answer
     connection: Connection | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -107,6 +108,8 @@ class FakeGroup:
         if self.becomes_hot is not None:
             self.publish("event", {"event": "switchover", "to": self.becomes_hot}, retained=False)
             self.publish("hot", self.becomes_hot)
+        for place, content in self.on_request:
+            self.publish(place, content)
         self.publish(f"response/{command}", {**response, "transaction": "other"}, retained=False)
         self.publish(f"response/{command}", response, retained=False)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.fake_group import STATE, FakeGroup, edge, fake_group, write_secret
+from tests.shell.raw_broker import until
 
 OK: dict[str, object] = {"status": "ok", "data": {}}
 
@@ -105,6 +106,40 @@ async def test_switchover_waits_until_it_has_happened(group: FakeGroup) -> None:
     assert code == 0
     assert group.requests == [("switchover", {"to": "black"})]
     assert "switchover: black is hot" in out
+
+
+async def test_a_switchover_to_a_node_that_cannot_do_the_duty_is_no_success(
+    group: FakeGroup,
+) -> None:
+    """It was hot for a moment, and may be so no longer when the answer comes."""
+    group.answers["switchover"] = {"status": "ok", "data": {"hot": "black"}}
+    group.on_request = (
+        ("hot", "none"),
+        ("hot", "black"),
+        ("hot", "none"),
+        ("node/black/state", {"role": "crashed", "reason": "no relay"}),
+        ("hot", "white"),
+    )
+    group.publish("node/black/state", {"role": "hot", "reason": "switchover"})
+    group.publish("state", STATE)
+    code, out, err = await run(group, "switchover", "black")
+    words = "edge: switchover: black became hot and is so no longer: no relay\n"
+    assert (code, err) == (1, words)
+    assert "black is hot," not in out
+
+
+async def test_a_switchover_waits_for_a_duty_that_starts_slowly(group: FakeGroup) -> None:
+    group.answers["switchover"] = {"status": "ok", "data": {"hot": "black"}}
+    group.on_request = (("hot", "black"), ("node/black/state", {"phase": "starting_duty"}))
+    group.publish("state", STATE)
+    ordering = asyncio.create_task(run(group, "switchover", "black"))
+    await until(lambda: bool(group.requests))
+    steps = [{"step": "start pump", "ms": 20_000.4}]
+    told = {"event": "switchover", "to": "black", "steps": steps}
+    group.publish("event", told, retained=False)
+    code, out, _ = await ordering
+    assert code == 0
+    assert out.index("black: start pump 20000 ms") < out.index("switchover: black is hot")
 
 
 async def test_switchover_at_a_time_is_only_ordered(group: FakeGroup) -> None:

@@ -39,7 +39,8 @@ def test_times_of_the_day_are_utc() -> None:
 
 
 def test_the_history_survives_a_restart(tmp_path: Path) -> None:
-    assert History(tmp_path).add(event_payload(REPORT))
+    steps = {"steps": [{"step": "start pump", "ms": 12.5}]}
+    assert History(tmp_path).add(event_payload(REPORT) | steps)
     assert [each["term"] for each in History(tmp_path).read()] == [5]
 
 
@@ -66,7 +67,11 @@ def test_a_damaged_history_is_an_empty_one(tmp_path: Path, content: bytes) -> No
 def test_what_another_node_calls_a_change_is_shown_only_if_it_is_one() -> None:
     change = event_payload(REPORT)
     assert as_change(change) == change
+    with_steps = {**change, "steps": [{"step": "start pump", "ms": 12.5}]}
+    assert as_change(with_steps) == with_steps
     others: list[object] = [None, "x", [], {}, {"term": "5"}, {**change, "to": ["white"]}]
+    no_steps = ("x", ["x"], [{"step": "a"}], [{"step": 1, "ms": 1}], [{"step": "a", "ms": []}])
+    others += [{**change, "steps": each} for each in no_steps]
     assert [as_change(each) for each in others] == [{}] * len(others)
 
 

@@ -254,8 +254,8 @@ def a_sign_of_life_after_the_wills_is_ignored(patch: pytest.MonkeyPatch) -> None
 
 @variant
 def a_switchover_releases_before_the_outputs_stop(patch: pytest.MonkeyPatch) -> None:
-    def hurried(state: State, to: str | None, ticket: int | None) -> lease.Step:
-        state, effects = begin_handover(state, to, ticket)
+    def hurried(state: State, to: str | None, ticket: int | None, reason: str) -> lease.Step:
+        state, effects = begin_handover(state, to, ticket, reason)
         assert state.tenure is not None, "only a hot node hands over"
         state, more = orders.duty_stopped(state, state.tenure.term)
         return state, (*effects, *more)

@@ -84,7 +84,7 @@ class Addresses:
             held = Held(text, interface, _address(text, interface), then)
             wire = Wire(interface, held.address.packed)
         except OSError as error:
-            then(_in_words(error, text, interface))
+            then(_in_words(error, text))
             return
 
         def answered(mac: bytes | None) -> None:
@@ -121,15 +121,14 @@ class Addresses:
 
     def _answered(self, held: Held, mac: bytes | None, until: Callable[[], float]) -> None:
         if mac is not None:
-            whose = f"another machine ({packets.readable(mac)}) answers for it"
             del self._held[held.text, held.interface]
-            held.then(f"{held.text} on {held.interface}: {whose}")
+            held.then(f"another machine ({packets.readable(mac)}) answers for it")
             return
         try:
             self._add(held, until())
         except OSError as error:
             del self._held[held.text, held.interface]
-            held.then(_in_words(error, held.text, held.interface))
+            held.then(_in_words(error, held.text))
         else:
             held.then("")
 
@@ -162,7 +161,7 @@ class Addresses:
         try:
             self._kernel.remove(held.address)
         except OSError as error:
-            return _in_words(error, held.text, held.interface)
+            return f"{held.text} on {held.interface}: {_in_words(error, held.text)}"
         return ""
 
     def _changed(self) -> None:
@@ -248,13 +247,12 @@ def _keep_the_others(interface: str) -> None:
         file.write("1")
 
 
-def _in_words(error: OSError, text: str, interface: str) -> str:
-    where = f"{text} on {interface}"
+def _in_words(error: OSError, text: str) -> str:
     if error.errno in {errno.ENODEV, errno.ENXIO} or error.errno is None:
         names = ", ".join(sorted(name for _, name in socket.if_nameindex()))
-        return f"{where}: there is no such interface; there is {names}"
+        return f"there is no such interface; there is {names}"
     if error.errno == errno.EPERM:
-        return f"{where}: {NO_RIGHT}"
+        return NO_RIGHT
     if error.errno == errno.EACCES and ":" in text:
-        return f"{where}: IPv6 is switched off there"
-    return f"{where}: {os.strerror(error.errno or 0)}"
+        return "IPv6 is switched off there"
+    return os.strerror(error.errno or 0)

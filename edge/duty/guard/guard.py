@@ -228,14 +228,13 @@ class Guard:
         )
 
     def _end(self, message: Message) -> None:
-        """By order, so in peace; but what is guarded never outlives the deadline."""
+        """By order, so in peace: the lease is renewed meanwhile. If it ends all the same, letting
+        go cuts short what is still ending."""
         process = self._processes.get(message["name"])
         if process is None:
             self._answer(message)
             return
         kill_at = time.monotonic() + message["grace"]
-        if process.is_guarded:
-            kill_at = min(kill_at, max(time.monotonic(), self._deadline.at - LAST))
         self._processes.end(process, kill_at, lambda: self._answer(message))
 
     def _let_go(self, why: str, then: Callable[[], None] | None = None) -> None:
