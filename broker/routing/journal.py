@@ -171,8 +171,8 @@ class DiskJournal(Journal):
     def resume(self, session: "Session") -> None:
         if session.is_clean:  # it ends with its connection now, and that with this process
             self.end(session)
-        elif session in self._numbers:
-            seconds = _seconds(session.expiry)
+        elif session in self._numbers:  # also if nothing is new: the CONNACK waits for this, and
+            seconds = _seconds(session.expiry)  # so for all that it finds under way and repeats
             self._emit(changes.Resumed(self._numbers[session], session.terms.is_5, seconds))
 
     def leave(self, session: "Session") -> None:

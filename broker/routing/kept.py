@@ -106,8 +106,8 @@ class KeptSession(Session):
         if packet_id and packet_id not in self.inflight:
             self._finish(packet_id)  # too large for this client
 
-    def _skip(self, delivery: Delivery) -> None:
-        self._finish(delivery.packet_id)
+    def _drop(self, packet_id: int) -> None:
+        self._finish(packet_id)
 
     def _write(self, packet: bytes) -> None:
         if not self._held and self._gate <= self._journal.durable:
@@ -179,15 +179,29 @@ class KeptSession(Session):
     ) -> None:
         """What was found on disk. As much as may have been sent already counts as sent."""
         self.received.update(received)
-        under_way = {self._normal: 0, self._urgent: -URGENT_EXTRA}
+        window = self._inflight_limit
+        room = {self._normal: window, self._urgent: window + URGENT_EXTRA}
         for packet_id, delivery in deliveries:
             self._stored_at[packet_id] = 0
-            lane = self._urgent if delivery and delivery.message.is_urgent else self._normal
-            if delivery is None or under_way[lane] < self._inflight_limit:
-                self.inflight[packet_id] = delivery
-                under_way[lane] += delivery is not None
+            if delivery is None:
+                self.inflight[packet_id] = None
+                continue
+            lane = self._urgent if delivery.message.is_urgent else self._normal
+            if room[lane]:
+                room[lane] -= 1
+                self._take_up(packet_id, delivery)
             elif not lane.push(delivery):
                 self._finish(packet_id)
+
+    def _take_up(self, packet_id: int, delivery: Delivery) -> None:
+        """What has expired is not sent any more; but at QoS 2 the client may hold its id, and
+        would take the next message under it for a repetition: it is asked to release it."""
+        if delivery.message.expires_at > self._agenda.now:
+            self.inflight[packet_id] = delivery
+        elif delivery.qos == 2:
+            self.inflight[packet_id] = None
+        else:
+            self._finish(packet_id)
 
 
 class KeptLane(Lane):

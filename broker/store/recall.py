@@ -38,8 +38,8 @@ class Recall:
     def fill(self, memory: Memory, identify: Identify) -> None:
         self._journal.continue_after(memory.last_session, memory.last_message)
         for stored in memory.retained.values():
-            if message := self._message(stored):
-                self._router.recall_retained(message)
+            if self._left(stored.seconds, stored.at):
+                self._router.recall_retained(self._message(stored))
         if self._journal.keeps_sessions:
             self._fill_sessions(memory, identify)
 
@@ -80,27 +80,23 @@ class Recall:
     def _deliveries(
         self, known: KnownSession, groups: dict[bytes, SharedGroup]
     ) -> Iterator[tuple[int, Delivery | None]]:
-        """What was under way or waited, but for what has expired."""
+        """What was under way or waited."""
         for packet_id, found in known.deliveries.items():
             if found is None:
                 yield packet_id, None
                 continue
             queued, stored = found
-            if message := self._message(stored):
-                group = groups.get(queued.group)
-                _, _, _, qos, retain, identifiers, _ = queued
-                yield packet_id, Delivery(message, qos, retain, identifiers, group, packet_id)
+            message, group = self._message(stored), groups.get(queued.group)
+            _, _, _, qos, retain, identifiers, _ = queued
+            yield packet_id, Delivery(message, qos, retain, identifiers, group, packet_id)
 
-    def _message(self, stored: Stored) -> Message | None:
-        """None if it has expired."""
+    def _message(self, stored: Stored) -> Message:
         known = self._messages.get(stored.number)
         if known is not None:
             return known
-        left = self._left(stored.seconds, stored.at)
-        if not left:
-            return None
         message = self._router.make_message(stored.topic.decode(), stored.payload, stored.qos)
         message.forwarded, message.number = stored.forwarded, stored.number
+        left = self._left(stored.seconds, stored.at)
         message.expires_at = self._router.agenda.now + left
         self._messages[stored.number] = message
         return message
