@@ -76,7 +76,7 @@ class Memory:
     def apply_all(self, transactions: Iterable[bytes]) -> None:
         for each in transactions:
             try:
-                found = tuple(decode(each))
+                found = decode(each)
             except UnreadableError:
                 self.unreadable += 1
                 continue

@@ -37,9 +37,11 @@ class Recall:
 
     def fill(self, memory: Memory, identify: Identify) -> None:
         self._journal.continue_after(memory.last_session, memory.last_message)
-        for stored in memory.retained.values():
-            if self._left(stored.seconds, stored.at):
-                self._router.recall_retained(self._message(stored))
+        seeded = {topic.encode() for topic, _ in self._router.settings.seed}
+        for topic, stored in memory.retained.items():
+            message = self._message(stored)
+            if message.expires_at > self._router.agenda.now and topic not in seeded:
+                self._router.recall_retained(message)
         if self._journal.keeps_sessions:
             self._fill_sessions(memory, identify)
 
@@ -94,7 +96,7 @@ class Recall:
         known = self._messages.get(stored.number)
         if known is not None:
             return known
-        message = self._router.make_message(stored.topic.decode(), stored.payload, stored.qos)
+        message = self._router.make_message(stored.topic, stored.payload, stored.qos)
         message.forwarded, message.number = stored.forwarded, stored.number
         left = self._left(stored.seconds, stored.at)
         message.expires_at = self._router.agenda.now + left
