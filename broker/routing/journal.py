@@ -5,7 +5,7 @@ change waits until `durable` has reached it: `wait` asks to be woken then.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from broker.protocol.packets import Will
@@ -167,6 +167,11 @@ class DiskJournal(Journal):
     def know(self, session: "Session", number: int) -> None:
         """A session that was found on disk has its number already."""
         self._numbers[session] = number
+
+    def forget_others(self, found: Iterable[int]) -> None:
+        """Sessions on disk that were not taken up now: nobody may do so later."""
+        for number in sorted(set(found) - set(self._numbers.values())):
+            self._emit(changes.Ended(number))
 
     def resume(self, session: "Session") -> None:
         if session.is_clean:  # it ends with its connection now, and that with this process

@@ -77,7 +77,6 @@ class KeptSession(Session):
             super()._write(held.popleft()[1])
         waits = bool(held) or (bool(self._snapshots) and journal.durable < self._snapshots_from)
         if waits and link:
-            self.is_open = False
             journal.wait(link)
             return False
         return super().pump()
@@ -136,7 +135,7 @@ class KeptSession(Session):
     def note_received(self, packet_id: int) -> bool:
         was_on_its_way = self.inflight.get(packet_id) is not None
         is_right = super().note_received(packet_id)
-        if is_right and was_on_its_way and packet_id in self._stored_at:
+        if is_right and was_on_its_way:
             self._journal.receive(self, packet_id)
         return is_right
 
@@ -154,9 +153,8 @@ class KeptSession(Session):
     # The disk
 
     def restate(self) -> None:
-        """Everything about this session again, as one transaction."""
+        """Everything about this session again."""
         journal = self._journal
-        journal.cut()
         journal.begin(self)
         for text, subscription in self.subscriptions.items():
             journal.subscribe(self, text, subscription)
@@ -172,7 +170,6 @@ class KeptSession(Session):
                 journal.queue(self, delivery)
         if self._link is None:
             journal.leave(self)
-        journal.cut()
 
     def recall(
         self, deliveries: Iterable[tuple[int, Delivery | None]], received: Iterable[int]
@@ -218,7 +215,7 @@ class KeptLane(Lane):
     def _keep(self, kept: list[Delivery]) -> None:
         dropped = {each.packet_id for each in self.entries} - {each.packet_id for each in kept}
         super()._keep(kept)
-        for packet_id in dropped - {0}:
+        for packet_id in dropped:
             self._on_dropped(packet_id)
 
 

@@ -102,7 +102,7 @@ class Memory:
                     self._apply_to(session, change)
 
     def _store(self, message: Stored) -> None:
-        self.last_message = max(self.last_message, message.number)
+        self.last_message = message.number
         self._messages[message.number] = message
         if message.is_retained:
             self.retained[message.topic] = message
@@ -164,10 +164,13 @@ def is_complete(transaction: bytes) -> bool:
 
 
 def seconds_left(seconds: int, at: int, wall: float) -> float:
-    """Of a duration that began at `at`. A clock that was set back does not make it longer."""
+    """Of a duration that began at `at`. A clock that was set back does not make it longer.
+
+    Below 0 when it has passed.
+    """
     if seconds == FOR_EVER:
         return float("inf")
-    return max(seconds - max(wall - at, 0.0), 0.0)
+    return seconds - max(wall - at, 0.0)
 
 
 _COMPLETE: Final = encode(Complete())

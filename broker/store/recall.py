@@ -44,6 +44,7 @@ class Recall:
                 self._router.recall_retained(message)
         if self._journal.keeps_sessions:
             self._fill_sessions(memory, identify)
+        self._journal.forget_others(memory.sessions)
 
     def _fill_sessions(self, memory: Memory, identify: Identify) -> None:
         """Those that have been away for longest come first, as they are the first to go."""
@@ -112,12 +113,13 @@ def restate(router: Router, journal: DiskJournal) -> Iterator[None]:
     journal.begin_again()
     for message in router.retained.walk("#"):
         if message is not None:
-            journal.cut()
             journal.retain(message)
+            journal.cut()
         yield
     for session in router.sessions:
         if isinstance(session, KeptSession) and journal.keeps(session):
             _restate_session(router, journal, session)
+            journal.cut()  # one transaction: it begins by saying that what was known is void
             yield
     journal.complete()
 

@@ -169,6 +169,86 @@ def test_a_refusal_does_not_wait() -> None:
     assert [type(each) for each in stranger.got()] == [Connack]
 
 
+def test_a_held_message_wakes_its_client_by_itself() -> None:
+    hub = DiskHub()
+    reader = subscribed(hub, kept(hub, "reader"), "a", qos=2)
+    wakes = reader.wakes
+    publish(hub, "a", b"1", qos=2)
+    assert reader.wakes == wakes
+    hub.sync()
+    assert reader.wakes > wakes
+    assert reader.payloads() == [b"1"]
+
+
+def test_an_answer_that_waits_wakes_its_client_by_itself() -> None:
+    hub = DiskHub()
+    writer = hub.connect("writer")
+    wakes = writer.wakes
+    writer.send(Publish("b", b"0", 1, retain=True, packet_id=1))
+    assert writer.wakes == wakes
+    hub.sync()
+    assert writer.wakes > wakes
+
+
+def test_who_waits_for_its_connack_is_woken_for_all_that_comes_later() -> None:
+    hub = DiskHub()
+    reader = returning(hub)
+    assert not reader.got()
+    hub.sync()
+    assert [type(each) for each in reader.got()] == [Connack]
+    subscribed(hub, reader, "a")
+    again = returning(hub)
+    publish(hub, "a", b"1")
+    assert not again.got()
+    wakes = again.wakes
+    hub.sync()
+    assert again.wakes > wakes
+    assert again.payloads() == [b"1"]
+
+
+def test_a_good_bye_does_not_wait() -> None:
+    hub = DiskHub()
+    writer = hub.connect("writer", version=MQTT_5)
+    writer.send(Publish("b", b"0", 1, retain=True, packet_id=1))
+    hub.connect("writer", version=MQTT_5)
+    assert [type(each) for each in writer.got()] == [packets.Farewell]
+
+
+def test_live_messages_stay_behind_what_was_held() -> None:
+    """Also when the disk has followed and the client was not served yet."""
+    hub = DiskHub()
+    publish(hub, "a", b"1", qos=2, retain=True)
+    hub.sync()
+    reader = subscribed(hub, kept(hub, "reader"), "a", qos=2)
+    assert not reader.got()
+    hub.sync()
+    publish(hub, "a", b"2", qos=0)
+    assert reader.payloads() == [b"1", b"2"]
+
+
+def test_what_waits_behind_the_disk_is_bounded() -> None:
+    hub = DiskHub(kept_settings(settings(limits=Limits(queue_messages=2))))
+    reader = subscribed(hub, kept(hub, "reader"), "a", qos=2)
+    publish(hub, "a", b"1", qos=2)
+    for _ in range(5):
+        publish(hub, "a", b"x", qos=0)
+    assert hub.router.counters.dropped == 3
+    hub.sync()
+    assert reader.payloads() == [b"1", b"x", b"x"]
+
+
+def test_a_repeated_acknowledgement_costs_nothing() -> None:
+    hub = DiskHub()
+    reader = subscribed(hub, kept(hub, "reader"), "a", qos=2)
+    publish(hub, "a", b"1", qos=2)
+    hub.sync()
+    assert reader.payloads() == [b"1"]
+    reader.send(Acknowledge(packets.PUBREC, 1))
+    serial = hub.journal.serial
+    reader.send(Acknowledge(packets.PUBREC, 1))
+    assert hub.journal.serial == serial
+
+
 # What stands together
 
 
@@ -199,14 +279,15 @@ def test_a_connect_is_one_transaction() -> None:
 
 def test_a_session_is_written_again_as_one_transaction() -> None:
     hub = DiskHub()
-    reader = subscribed(hub, kept(hub, "reader"), "a", "b")
-    reader.vanish()
+    will = Will("will", b"gone", 1, retain=False, properties=Properties(will_delay=9))
+    subscribed(hub, kept(hub, "reader", will=will), "a", "b").vanish()
     publish(hub, "a", b"1")
     publish(hub, "b", b"2", retain=True)
     hub.sync()
     publish(hub, "c", b"3", retain=True)
     hub.restate(10_000)
     session = ["Began", "Subscribed", "Subscribed", "Stored", "Queued", "Queued", "Left"]
+    session.append("WillWaits")  # or else it would be void until the next transaction
     assert transactions(hub) == [["Stored"], ["Stored"], session, ["Complete"]]
 
 
@@ -282,6 +363,22 @@ def test_an_id_of_an_expired_message_is_released_before_it_is_used_again() -> No
     assert (message.payload, message.packet_id) == (b"new", 2)
     reader.send(Acknowledge(packets.PUBCOMP, 1))
     assert on_disk(again) == [b"new"]
+
+
+def test_an_id_of_what_is_not_kept_is_released_before_it_is_used_again() -> None:
+    hub = DiskHub()
+    reader = subscribed(hub, kept(hub, "reader"), "#", qos=2)
+    publish(hub, "edge/a", b"not kept", qos=2)
+    hub.sync()
+    assert [each.packet_id for each in reader.published()] == [1]
+    again = hub.after_power_cut()
+    publish(again, "a", b"kept", qos=2)
+    reader = returning(again)
+    again.sync()
+    release, message = reader.got()[1:]
+    assert release == Acknowledge(packets.PUBREL, 1)
+    assert isinstance(message, Publish)
+    assert (message.payload, message.packet_id) == (b"kept", 2)
 
 
 def test_what_expired_while_the_broker_was_down_is_not_sent() -> None:
