@@ -22,8 +22,6 @@ from tests.mqtt.test_persistence import TOKEN, connected, kept, publish, subscri
 from tests.mqtt.test_persistence_order import on_disk, returning, take_all, transactions
 from tests.mqtt.tools import settings
 
-ONLY_RETAINED = replace(kept_settings(), persistence=Persistence.RETAINED)
-
 
 def rewritten(hub: DiskHub) -> DiskHub:
     """The same broker after everything alive was written into a new file."""
@@ -141,11 +139,19 @@ def test_a_session_that_was_not_taken_up_does_not_come_back_later(reason: str) -
     subscribed(hub, kept(hub, "reader", username="one", password=b"abc"), "a").vanish()
     publish(hub, "a", b"1")
     hub.sync()
-    between = hub.after_power_cut(of=kept_settings() if reason == "user" else ONLY_RETAINED)
+    less = replace(hub.settings, persistence=Persistence.RETAINED)
+    between = hub.after_power_cut(of=kept_settings() if reason == "user" else less)
     assert between.router.sessions == ()
     between.sync()
     assert not between.disk.memory().sessions
     assert between.after_power_cut(of=hub.settings).router.sessions == ()
+
+
+def test_a_user_without_a_name_is_not_anonymous() -> None:
+    hub = DiskHub(kept_settings(settings(users=(User("", TOKEN, "everything"),))))
+    kept(hub, "reader", username="", password=b"abc").vanish()
+    hub.sync()
+    assert hub.after_power_cut(of=kept_settings()).router.sessions == ()
 
 
 def test_a_session_that_became_clean_is_not_written_again() -> None:
