@@ -85,7 +85,6 @@ class DiskJournal(Journal):
     def continue_after(self, session: int, message: int) -> None:
         """Numbers that have been used already."""
         self._last_session, self._last_message = session, message
-        self._oldest_message = 1
 
     def drain(self) -> list[bytes]:
         """The transactions since the last time."""

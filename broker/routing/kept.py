@@ -7,7 +7,7 @@ the broker forgets, but the client does not, would swallow another message.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from broker.admission.access import Identity
@@ -165,14 +165,17 @@ class KeptSession(Session):
                 journal.receive(self, packet_id)
             elif packet_id in self._stored_at:
                 journal.queue(self, delivery)
+        if self._link is None:
+            journal.leave(self)
         for delivery in (*self._urgent.entries, *self._normal.entries):
             if delivery.packet_id in self._stored_at:
                 journal.queue(self, delivery)
-        if self._link is None:
-            journal.leave(self)
 
     def recall(
-        self, deliveries: Iterable[tuple[int, Delivery | None]], received: Iterable[int]
+        self,
+        deliveries: Iterable[tuple[int, Delivery | None]],
+        unsent: Container[int],
+        received: Iterable[int],
     ) -> None:
         """What was found on disk. As much as may have been sent already counts as sent."""
         self.received.update(received)
@@ -184,7 +187,7 @@ class KeptSession(Session):
                 self.inflight[packet_id] = None
                 continue
             lane = self._urgent if delivery.message.is_urgent else self._normal
-            if room[lane]:
+            if room[lane] and packet_id not in unsent:
                 room[lane] -= 1
                 self._take_up(packet_id, delivery)
             elif not lane.push(delivery):

@@ -45,6 +45,7 @@ class KnownSession:
     left: Left | None = None
     subscriptions: dict[bytes, Subscribed] = field(default_factory=dict)
     deliveries: dict[int, tuple[Queued, Stored] | None] = field(default_factory=dict)
+    unsent: set[int] = field(default_factory=set)  # of those: they came while the client was away
     received: dict[int, None] = field(default_factory=dict)
     will: WillWaits | None = None
 
@@ -125,6 +126,7 @@ class Memory:
         match change:
             case Resumed(_, is_5, seconds):
                 session.is_5, session.seconds, session.left = is_5, seconds, None
+                session.unsent.clear()
             case Left():
                 session.left = change
             case Subscribed():
@@ -148,10 +150,13 @@ class Memory:
                 message = self._messages.get(change.message)
                 if message is not None:
                     session.deliveries[packet_id] = change, message
+                if session.left:
+                    session.unsent.add(packet_id)
             case Received():
                 session.deliveries[packet_id] = None
             case Done():
                 session.deliveries.pop(packet_id, None)
+                session.unsent.discard(packet_id)
             case Incoming():
                 session.received[packet_id] = None
             case Released():

@@ -70,7 +70,7 @@ class Recall:
             group = router.recall_subscription(session, each.text.decode(), subscription)
             if group:
                 groups[each.text] = group
-        session.recall(self._deliveries(known, groups), known.received)
+        session.recall(self._deliveries(known, groups), known.unsent, known.received)
         if known.left is None:
             router.stay_away(session, session.expiry)
             self._journal.leave(session)
