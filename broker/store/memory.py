@@ -156,7 +156,6 @@ class Memory:
                 session.deliveries[packet_id] = None
             case Done():
                 session.deliveries.pop(packet_id, None)
-                session.unsent.discard(packet_id)
             case Incoming():
                 session.received[packet_id] = None
             case Released():
