@@ -39,9 +39,8 @@ class Recall:
         self._journal.continue_after(memory.last_session, memory.last_message)
         seeded = {topic.encode() for topic, _ in self._router.settings.seed}
         for topic, stored in memory.retained.items():
-            message = self._message(stored)
-            if message.expires_at > self._router.agenda.now and topic not in seeded:
-                self._router.recall_retained(message)
+            if topic not in seeded:
+                self._router.recall_retained(self._message(stored))
         if self._journal.keeps_sessions:
             self._fill_sessions(memory, identify)
         self._journal.forget_others(memory.sessions)
