@@ -97,13 +97,13 @@ def come_and_go(port: int, count: int) -> None:
         for key, events in selector.select():
             guest = key.fileobj
             assert isinstance(guest, socket.socket)
-            if events & selectors.EVENT_WRITE:
-                with suppress(OSError):
-                    guest.send(login)
-                selector.modify(guest, selectors.EVENT_READ)
-            else:
-                selector.unregister(guest)
+            selector.unregister(guest)
+            if events & selectors.EVENT_READ:
                 guest.close()
+                continue
+            with suppress(OSError):
+                guest.send(login)
+            selector.register(guest, selectors.EVENT_READ)
 
 
 def _hard_limit() -> int:
