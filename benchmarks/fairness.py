@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 RATE = 100  # urgent messages per second
 TABLE_WIDTH = 110
 NO_LIMITS = Limits()
+GUESTS = 200  # that come and go at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def hardships(silent: int) -> tuple[Hardship, ...]:
         Hardship("one client makes 1,000 subscriptions anew", "subscribe", 1000),
         Hardship("one client does not read a flood", "read_nothing", 1000),
         Hardship(f"{silent:,} connections say nothing", "say_nothing", silent),
+        Hardship("clients come and go without end", "come_and_go", GUESTS),
     )
 
 

@@ -86,6 +86,26 @@ def say_nothing(port: int, count: int) -> None:
             silent.close()
 
 
+def come_and_go(port: int, count: int) -> None:
+    """Log on, and leave when the broker has said yes: so many at a time, without end."""
+    selector = selectors.DefaultSelector()
+    login = connect_packet(Login(""))
+    _say_ready()
+    while True:
+        for _ in range(count - len(selector.get_map())):
+            selector.register(_open(port), selectors.EVENT_WRITE)
+        for key, events in selector.select():
+            guest = key.fileobj
+            assert isinstance(guest, socket.socket)
+            selector.unregister(guest)
+            if events & selectors.EVENT_READ:
+                guest.close()
+                continue
+            with suppress(OSError):
+                guest.send(login)
+            selector.register(guest, selectors.EVENT_READ)
+
+
 def _hard_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
@@ -126,6 +146,7 @@ KINDS = {
     "subscribe": subscribe,
     "read_nothing": read_nothing,
     "say_nothing": say_nothing,
+    "come_and_go": come_and_go,
 }
 
 if __name__ == "__main__":

@@ -222,6 +222,7 @@ ALERTS = (
     "lost",
     "bad_messages",
     "broker",
+    "certificate",
     "disk",
     "duty",
     "guard",

@@ -5,6 +5,7 @@ Silence shuts nobody out: when the places of strangers are taken, the one that h
 longest goes. Roles without limits need no place.
 """
 
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 from broker.admission.access import CompiledRole, Refusal
@@ -14,6 +15,8 @@ from broker.settings import Limits
 
 # Connections beyond those of clients, so that whoever speaks is heard, and told why if refused.
 STRANGERS: Final = 64
+# Bits of an IPv6 address that are its network's: whoever has one address has all of that.
+NETWORK_BITS: Final = 64
 
 
 class Newcomer(Protocol):
@@ -50,7 +53,7 @@ class Entrance:
         self._strangers.pop(newcomer, None)
         if role.unlimited:
             return None
-        address = newcomer.address
+        address = self._origin(newcomer.address)
         here = self._by_address.get(address, 0)
         refusal = None if replaces else self._objection(address, here)
         if refusal is None:
@@ -67,6 +70,12 @@ class Entrance:
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
+
+    def _origin(self, address: str) -> str:
+        """What counts as one address."""
+        if not self._most_per_address or ":" not in address:
+            return address
+        return str(ip_network((ip_address(address.partition("%")[0]), NETWORK_BITS), strict=False))
 
     def _objection(self, address: str, here: int) -> Refusal | None:
         if len(self._places) >= self._most:

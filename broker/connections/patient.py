@@ -5,6 +5,7 @@ wait behind it, so their order is kept. Messages for the client do not wait, PIN
 neither.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -37,7 +38,8 @@ class PatientConnection(Connection):
         super().__init__(router, access, peer, now, wake)
         self._journal = journal
         self._held: deque[tuple[int, bytes]] = deque()  # answers and what they wait for
-        self._seen = 0  # the serial when the packet came that is answered now
+        # The serial when the packet came that is answered now; a refusal waits for nothing.
+        self._seen = math.inf
         self._caused = 0  # the serial of the last change that came from here
 
     @property
@@ -51,7 +53,7 @@ class PatientConnection(Connection):
 
     def answer(self, packet: bytes) -> None:
         journal = self._journal
-        waits = self._held or (journal.serial > self._seen and journal.serial > journal.durable)
+        waits = self._held or journal.serial > self._seen
         if not waits or (packet and packet[0] >> 4 in {PINGRESP, DISCONNECT}):
             super().answer(packet)
             return
@@ -72,15 +74,12 @@ class PatientConnection(Connection):
         return super().take_output()
 
     def _accept(self, identity: Identity) -> None:
-        self._journal.cut()
         self._seen = self._journal.serial
         super()._accept(identity)
         self._journal.cut()
 
     def _begin(self, connect: Connect, session: Session, role: CompiledRole) -> None:
         super()._begin(connect, session, role)
-        if self._journal.keeps(session):
-            self._seen = -1  # what goes out again after the CONNACK must be on disk, too
         self._handle = self._watched(self._handle)
 
     def _watched(

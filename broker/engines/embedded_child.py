@@ -62,9 +62,11 @@ async def _serve(
         loop.add_signal_handler(number, stopped.set)
     server = Server(settings, log.write, version)
     loop.add_signal_handler(signal.SIGHUP, server.reload)
+    gc.disable()  # what a start makes is there to stay, also a hundred thousand messages from disk
     try:
         await server.start()
         gc.freeze()
+        gc.enable()
         await attend(stopped)
     finally:
         server.stop()

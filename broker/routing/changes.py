@@ -5,7 +5,7 @@ that the encoding needs. Sessions and messages have numbers, which are never use
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 # In place of a duration: without end.
@@ -187,16 +187,20 @@ class _Format(NamedTuple):
     kind: type[Change]
     letter: bytes
     head: struct.Struct
+    size: int  # of the letter and the head
     numbers: int
-    texts: int
 
 
-_FORMATS: Final = tuple(
-    _Format(kind, letter, struct.Struct(f"<{numbers}{'I' * texts}"), len(numbers), texts)
-    for kind, letter, numbers, texts in _TABLE
-)
+def _format(kind: type[Change], letter: bytes, numbers: str, texts: int) -> _Format:
+    head = struct.Struct(f"<{numbers}{'I' * texts}")
+    return _Format(kind, letter, head, 1 + head.size, len(numbers))
+
+
+_FORMATS: Final = tuple(_format(*each) for each in _TABLE)
 _BY_KIND: Final = {each.kind: each for each in _FORMATS}
 _BY_LETTER: Final = {each.letter[0]: each for each in _FORMATS}
+# What `kind(*values)` does, at a third of the time; a start reads a hundred thousand of them.
+_make: Final[Callable[[type[Change], Iterable[Any]], Change]] = tuple.__new__
 
 
 def encode(change: Change) -> bytes:
@@ -207,22 +211,21 @@ def encode(change: Change) -> bytes:
     return b"".join((form.letter, head, *texts))
 
 
-def decode(data: bytes) -> Iterator[Change]:
+def decode(data: bytes) -> list[Change]:
     """The changes of one transaction. Raises UnreadableError."""
-    position, end = 0, len(data)
-    while position < end:
-        form = _BY_LETTER.get(data[position])
-        if form is None or position + 1 + form.head.size > end:
+    changes = []
+    start, end = 0, len(data)
+    while start < end:
+        form = _BY_LETTER.get(data[start])
+        if form is None or start + form.size > end:
             raise UnreadableError
-        values = form.head.unpack_from(data, position + 1)
-        position += 1 + form.head.size
-        if not form.texts:
-            yield form.kind(*values)
-            continue
-        texts = []
-        for size in values[form.numbers :]:
-            texts.append(data[position : position + size])
-            position += size
-        if position > end:
+        kind, _, head, size, numbers = form
+        values: list[Any] = list(head.unpack_from(data, start + 1))
+        start += size
+        for place in range(numbers, len(values)):  # each length makes room for its text
+            begin, start = start, start + values[place]
+            values[place] = data[begin:start]
+        if start > end:
             raise UnreadableError
-        yield form.kind(*values[: form.numbers], *texts)
+        changes.append(_make(kind, values))
+    return changes

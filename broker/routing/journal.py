@@ -5,7 +5,7 @@ change waits until `durable` has reached it: `wait` asks to be woken then.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from broker.protocol.packets import Will
@@ -85,7 +85,6 @@ class DiskJournal(Journal):
     def continue_after(self, session: int, message: int) -> None:
         """Numbers that have been used already."""
         self._last_session, self._last_message = session, message
-        self._oldest_message = 1
 
     def drain(self) -> list[bytes]:
         """The transactions since the last time."""
@@ -168,11 +167,16 @@ class DiskJournal(Journal):
         """A session that was found on disk has its number already."""
         self._numbers[session] = number
 
+    def forget_others(self, found: Iterable[int]) -> None:
+        """Sessions on disk that were not taken up now: nobody may do so later."""
+        for number in sorted(set(found) - set(self._numbers.values())):
+            self._emit(changes.Ended(number))
+
     def resume(self, session: "Session") -> None:
         if session.is_clean:  # it ends with its connection now, and that with this process
             self.end(session)
-        elif session in self._numbers:
-            seconds = _seconds(session.expiry)
+        elif session in self._numbers:  # also if nothing is new: the CONNACK waits for this, and
+            seconds = _seconds(session.expiry)  # so for all that it finds under way and repeats
             self._emit(changes.Resumed(self._numbers[session], session.terms.is_5, seconds))
 
     def leave(self, session: "Session") -> None:

@@ -7,7 +7,7 @@ the broker forgets, but the client does not, would swallow another message.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from broker.admission.access import Identity
@@ -77,7 +77,6 @@ class KeptSession(Session):
             super()._write(held.popleft()[1])
         waits = bool(held) or (bool(self._snapshots) and journal.durable < self._snapshots_from)
         if waits and link:
-            self.is_open = False
             journal.wait(link)
             return False
         return super().pump()
@@ -106,8 +105,8 @@ class KeptSession(Session):
         if packet_id and packet_id not in self.inflight:
             self._finish(packet_id)  # too large for this client
 
-    def _skip(self, delivery: Delivery) -> None:
-        self._finish(delivery.packet_id)
+    def _drop(self, packet_id: int) -> None:
+        self._finish(packet_id)
 
     def _write(self, packet: bytes) -> None:
         if not self._held and self._gate <= self._journal.durable:
@@ -136,7 +135,7 @@ class KeptSession(Session):
     def note_received(self, packet_id: int) -> bool:
         was_on_its_way = self.inflight.get(packet_id) is not None
         is_right = super().note_received(packet_id)
-        if is_right and was_on_its_way and packet_id in self._stored_at:
+        if is_right and was_on_its_way:
             self._journal.receive(self, packet_id)
         return is_right
 
@@ -154,9 +153,8 @@ class KeptSession(Session):
     # The disk
 
     def restate(self) -> None:
-        """Everything about this session again, as one transaction."""
+        """Everything about this session again."""
         journal = self._journal
-        journal.cut()
         journal.begin(self)
         for text, subscription in self.subscriptions.items():
             journal.subscribe(self, text, subscription)
@@ -167,27 +165,43 @@ class KeptSession(Session):
                 journal.receive(self, packet_id)
             elif packet_id in self._stored_at:
                 journal.queue(self, delivery)
+        if self._link is None:
+            journal.leave(self)
         for delivery in (*self._urgent.entries, *self._normal.entries):
             if delivery.packet_id in self._stored_at:
                 journal.queue(self, delivery)
-        if self._link is None:
-            journal.leave(self)
-        journal.cut()
 
     def recall(
-        self, deliveries: Iterable[tuple[int, Delivery | None]], received: Iterable[int]
+        self,
+        deliveries: Iterable[tuple[int, Delivery | None]],
+        unsent: Container[int],
+        received: Iterable[int],
     ) -> None:
         """What was found on disk. As much as may have been sent already counts as sent."""
         self.received.update(received)
-        under_way = {self._normal: 0, self._urgent: -URGENT_EXTRA}
+        window = self._inflight_limit
+        room = {self._normal: window, self._urgent: window + URGENT_EXTRA}
         for packet_id, delivery in deliveries:
             self._stored_at[packet_id] = 0
-            lane = self._urgent if delivery and delivery.message.is_urgent else self._normal
-            if delivery is None or under_way[lane] < self._inflight_limit:
-                self.inflight[packet_id] = delivery
-                under_way[lane] += delivery is not None
+            if delivery is None:
+                self.inflight[packet_id] = None
+                continue
+            lane = self._urgent if delivery.message.is_urgent else self._normal
+            if room[lane] and packet_id not in unsent:
+                room[lane] -= 1
+                self._take_up(packet_id, delivery)
             elif not lane.push(delivery):
                 self._finish(packet_id)
+
+    def _take_up(self, packet_id: int, delivery: Delivery) -> None:
+        """What has expired is not sent any more; but at QoS 2 the client may hold its id, and
+        would take the next message under it for a repetition: it is asked to release it."""
+        if delivery.message.expires_at > self._agenda.now:
+            self.inflight[packet_id] = delivery
+        elif delivery.qos == 2:
+            self.inflight[packet_id] = None
+        else:
+            self._finish(packet_id)
 
 
 class KeptLane(Lane):
@@ -204,7 +218,7 @@ class KeptLane(Lane):
     def _keep(self, kept: list[Delivery]) -> None:
         dropped = {each.packet_id for each in self.entries} - {each.packet_id for each in kept}
         super()._keep(kept)
-        for packet_id in dropped - {0}:
+        for packet_id in dropped:
             self._on_dropped(packet_id)
 
 

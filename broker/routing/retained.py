@@ -36,9 +36,6 @@ class Retained:
             self._agenda.cancel(key)
         return self.was_kept
 
-    def is_there(self, topic: str) -> bool:
-        return self.store.get(topic) is not None
-
     def walk(self, topic_filter: str) -> Iterator[Message | None]:
         """Step by step, while it may change."""
         return self.store.walk(topic_filter)

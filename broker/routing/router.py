@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from broker.admission.access import CompiledRole, Identity
 from broker.admission.entrance import Entrance
 from broker.admission.refusals import Limit, Refusals
-from broker.protocol.fields import write_text
+from broker.protocol.fields import write_binary
 from broker.protocol.packets import Will
 from broker.protocol.properties import NO_EXTRAS, PublishExtras, write_forwarded
 from broker.protocol.reasons import ReasonCode
@@ -358,15 +358,15 @@ class Router:
     def waiting_will(self, client_id: str) -> WaitingWill | None:
         return self._wills.get(client_id)
 
-    def make_message(self, topic: str, payload: bytes, qos: int) -> Message:
+    def make_message(self, raw_topic: bytes, payload: bytes, qos: int) -> Message:
         """One that was found on disk."""
+        topic = raw_topic.decode()
         urgent = self._routes.is_urgent(topic)
-        return Message(topic, write_text(topic), payload, qos, is_urgent=urgent)
+        return Message(topic, write_binary(raw_topic), payload, qos, is_urgent=urgent)
 
     def recall_retained(self, message: Message) -> None:
-        """It was retained before this start. A seed is newer."""
-        if not self.retained.is_there(message.topic):
-            self.retained.keep(message, always=True)
+        """It was retained before this start."""
+        self.retained.keep(message, always=True)
 
     def recall_session(
         self, client_id: str, identity: Identity, expiry: float, terms: Terms

@@ -90,7 +90,7 @@ class Routes:
         raise MalformedPacketError(problem, ReasonCode.TOPIC_NAME_INVALID)
 
     def is_urgent(self, topic: str) -> bool:
-        return any(covers(each, topic) for each in self._urgent)
+        return bool(self._urgent) and any(covers(each, topic) for each in self._urgent)
 
     def forget(self) -> None:
         """Something changed on which routes depend."""

@@ -292,11 +292,11 @@ class Session:
             if delivery.message.expires_at > now:
                 self._start(delivery)
             else:
-                self._skip(delivery)
+                self._drop(delivery.packet_id)
         return steps
 
-    def _skip(self, delivery: Delivery) -> None:
-        """It has expired."""
+    def _drop(self, packet_id: int) -> None:
+        """It has expired, or is too large for the client that came back."""
 
     def _start(self, delivery: Delivery) -> None:
         message, qos, retain, _, _, packet_id = delivery
@@ -331,6 +331,7 @@ class Session:
                 link.out.append(packet)
             else:
                 del self.inflight[packet_id]
+                self._drop(packet_id)
 
     def _write(self, packet: bytes) -> None:
         link = self._link

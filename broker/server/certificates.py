@@ -1,13 +1,16 @@
 """The broker's certificate and key as a context for TLS, checked; read again when they change.
 
 What is wrong with a file is one line that names its key. A running broker keeps what it has.
+A certificate that has run out is said loudly and used: it is the clients who judge that, and some
+of them do not look, while a broker that stays away serves nobody.
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from broker.errors import EngineError
 from broker.settings import ClientCertificates, TlsFiles
@@ -17,8 +20,11 @@ _MODES: Final = {
     ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
     ClientCertificates.REQUIRED: ssl.CERT_REQUIRED,
 }
-# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID: a Pi without a clock starts in the past.
-NOT_YET_VALID: Final = 9
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME: a Pi without a clock starts in the past, too.
+NO_CHECK_TIME: Final = 0x200000
+DAY: Final = 86400.0
+# Seconds before a certificate runs out from which on it is said.
+SOON: Final = 14 * DAY
 # How often each side is asked to go on; three would do.
 ROUNDS: Final = 5
 _KEY, _CERTIFICATE, _AUTHORITY = "key", "certificate", "ca"
@@ -34,6 +40,13 @@ class Certificates:
         self._report = report
         self._used = self._seen = _stamp(files)
         self.context = make_context(files)
+
+    def remind(self) -> None:
+        """To be called once a day."""
+        with suppress(EngineError):  # the files are being replaced; `look` judges them
+            sentence = running_out(self._files, time.time())
+            if sentence:
+                self._report(sentence)
 
     def look(self) -> None:
         """To be called now and then: read the files again if they changed.
@@ -53,6 +66,19 @@ class Certificates:
             self._report(f"the certificate stays as it was: {error}")
         else:
             self._report(f"the certificate was read again: {self._files.certificate}")
+            self.remind()
+
+
+def running_out(files: TlsFiles, wall: float) -> str | None:
+    """What to say about a certificate that has run out or soon will. Raises EngineError."""
+    ends_at = _ends_at(make_context(files), files)
+    if wall < ends_at - SOON:
+        return None
+    day = time.strftime("%Y-%m-%d", time.gmtime(ends_at))
+    name = f'broker.tls.certificate = "{files.certificate}"'
+    if wall < ends_at:
+        return f"{name}: runs out on {day}; renew it"
+    return f"{name}: ran out on {day}, clients that look at the date refuse it; renew it"
 
 
 def make_context(files: TlsFiles) -> ssl.SSLContext:
@@ -64,7 +90,7 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
     # those that were. With TLS 1.2 nothing here could prevent it.
     context.num_tickets = 0
     _load_pair(context, files)
-    _check_validity(context, files)
+    _ends_at(context, files)
     if files.client_certificates is not ClientCertificates.OFF:
         _load_authority(context, files)
         context.verify_mode = _MODES[files.client_certificates]
@@ -108,22 +134,23 @@ def _require_certificates(key: str, path: str) -> None:
         _object(key, path, "is damaged: OpenSSL cannot read a certificate in it")
 
 
-def _check_validity(context: ssl.SSLContext, files: TlsFiles) -> None:
+def _ends_at(context: ssl.SSLContext, files: TlsFiles) -> float:
+    """Until when the certificate is valid, if clients would take it for anything else."""
     try:
-        _shake_hands_with_ourselves(context, files)
+        certificate = _shake_hands_with_ourselves(context, files)
     except ssl.SSLCertVerificationError as error:
-        if error.verify_code != NOT_YET_VALID:
-            _object(_CERTIFICATE, files.certificate, f"is of no use: {error.verify_message}")
+        _object(_CERTIFICATE, files.certificate, f"is of no use: {error.verify_message}")
     except ssl.SSLError as error:
         _object(_CERTIFICATE, files.certificate, f"is of no use: {_words(error)}")
+    return ssl.cert_time_to_seconds(str(certificate["notAfter"]))
 
 
-def _shake_hands_with_ourselves(server: ssl.SSLContext, files: TlsFiles) -> None:
-    """As a client that trusts just this certificate: shows whether clients would take it, without
-    a library that reads certificates."""
+def _shake_hands_with_ourselves(server: ssl.SSLContext, files: TlsFiles) -> dict[str, Any]:
+    """As a client that trusts just this certificate: shows whether clients would take it, and what
+    is in it, without a library that reads certificates."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     client.load_verify_locations(cafile=files.certificate)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
@@ -134,6 +161,7 @@ def _shake_hands_with_ourselves(server: ssl.SSLContext, files: TlsFiles) -> None
         for end in ends:
             with suppress(ssl.SSLWantReadError):
                 end.do_handshake()
+    return ends[0].getpeercert() or {}
 
 
 def _words(error: ssl.SSLError) -> str:

@@ -22,7 +22,7 @@ from broker.connections.patient import PatientConnection
 from broker.errors import EngineError
 from broker.routing.router import Router
 from broker.routing.statistics import INTERVAL, Statistics
-from broker.server.certificates import Certificates
+from broker.server.certificates import DAY, Certificates
 from broker.server.client import READ_SIZE, Client
 from broker.server.layered_client import LayeredClient
 from broker.server.layers import Layer
@@ -68,6 +68,7 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._agenda_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
+        self._remind_timer: asyncio.TimerHandle | None = None
         self._certificates: Certificates | None = None
         self._handshakes: deque[Callable[[], None]] = deque()
         self.router.agenda.now = self.loop.time()
@@ -84,6 +85,7 @@ class Server:
         if self._settings.tls and any(each.transport.has_tls for each in listeners):
             self._certificates = Certificates(self._settings.tls, self.router.report)
             self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
+            self._remind()
         for transport, each in _bind_all(listeners):
             factory = self._factory(transport)
             listener = await self.loop.create_server(factory, sock=each, backlog=ACCEPTS_PER_TURN)
@@ -93,7 +95,7 @@ class Server:
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
-        for timer in (self._timer, self._agenda_timer, self._look_timer):
+        for timer in (self._timer, self._agenda_timer, self._look_timer, self._remind_timer):
             if timer:
                 timer.cancel()
         for listener in self._listeners:
@@ -161,6 +163,11 @@ class Server:
         assert self._certificates
         self._certificates.look()
         self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
+
+    def _remind(self) -> None:
+        assert self._certificates
+        self._certificates.remind()
+        self._remind_timer = self.loop.call_later(DAY, self._remind)
 
     def _arm_agenda(self) -> None:
         """Sessions, wills and messages that end by themselves."""

@@ -90,7 +90,6 @@ class Store:
         self._damaged = {each.path for each in damages}
         self._number = _number(paths[-1]) if paths else 0
         is_tidy = len(contents) == 1 and not damages
-        is_tidy = is_tidy and any(map(is_complete, contents[0][2].transactions))
         if is_tidy:
             self._continue(*contents[0])
             with suppress(OSError):  # they go the next time

@@ -45,6 +45,7 @@ class KnownSession:
     left: Left | None = None
     subscriptions: dict[bytes, Subscribed] = field(default_factory=dict)
     deliveries: dict[int, tuple[Queued, Stored] | None] = field(default_factory=dict)
+    unsent: set[int] = field(default_factory=set)  # of those: they came while the client was away
     received: dict[int, None] = field(default_factory=dict)
     will: WillWaits | None = None
 
@@ -76,7 +77,7 @@ class Memory:
     def apply_all(self, transactions: Iterable[bytes]) -> None:
         for each in transactions:
             try:
-                found = tuple(decode(each))
+                found = decode(each)
             except UnreadableError:
                 self.unreadable += 1
                 continue
@@ -102,7 +103,7 @@ class Memory:
                     self._apply_to(session, change)
 
     def _store(self, message: Stored) -> None:
-        self.last_message = max(self.last_message, message.number)
+        self.last_message = message.number
         self._messages[message.number] = message
         if message.is_retained:
             self.retained[message.topic] = message
@@ -125,6 +126,7 @@ class Memory:
         match change:
             case Resumed(_, is_5, seconds):
                 session.is_5, session.seconds, session.left = is_5, seconds, None
+                session.unsent.clear()
             case Left():
                 session.left = change
             case Subscribed():
@@ -148,6 +150,8 @@ class Memory:
                 message = self._messages.get(change.message)
                 if message is not None:
                     session.deliveries[packet_id] = change, message
+                if session.left:
+                    session.unsent.add(packet_id)
             case Received():
                 session.deliveries[packet_id] = None
             case Done():
@@ -164,10 +168,13 @@ def is_complete(transaction: bytes) -> bool:
 
 
 def seconds_left(seconds: int, at: int, wall: float) -> float:
-    """Of a duration that began at `at`. A clock that was set back does not make it longer."""
+    """Of a duration that began at `at`. A clock that was set back does not make it longer.
+
+    Below 0 when it has passed.
+    """
     if seconds == FOR_EVER:
         return float("inf")
-    return max(seconds - max(wall - at, 0.0), 0.0)
+    return seconds - max(wall - at, 0.0)
 
 
 _COMPLETE: Final = encode(Complete())

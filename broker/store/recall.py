@@ -37,11 +37,13 @@ class Recall:
 
     def fill(self, memory: Memory, identify: Identify) -> None:
         self._journal.continue_after(memory.last_session, memory.last_message)
-        for stored in memory.retained.values():
-            if message := self._message(stored):
-                self._router.recall_retained(message)
+        seeded = {topic.encode() for topic, _ in self._router.settings.seed}
+        for topic, stored in memory.retained.items():
+            if topic not in seeded:
+                self._router.recall_retained(self._message(stored))
         if self._journal.keeps_sessions:
             self._fill_sessions(memory, identify)
+        self._journal.forget_others(memory.sessions)
 
     def _fill_sessions(self, memory: Memory, identify: Identify) -> None:
         """Those that have been away for longest come first, as they are the first to go."""
@@ -67,7 +69,7 @@ class Recall:
             group = router.recall_subscription(session, each.text.decode(), subscription)
             if group:
                 groups[each.text] = group
-        session.recall(self._deliveries(known, groups), known.received)
+        session.recall(self._deliveries(known, groups), known.unsent, known.received)
         if known.left is None:
             router.stay_away(session, session.expiry)
             self._journal.leave(session)
@@ -80,27 +82,23 @@ class Recall:
     def _deliveries(
         self, known: KnownSession, groups: dict[bytes, SharedGroup]
     ) -> Iterator[tuple[int, Delivery | None]]:
-        """What was under way or waited, but for what has expired."""
+        """What was under way or waited."""
         for packet_id, found in known.deliveries.items():
             if found is None:
                 yield packet_id, None
                 continue
             queued, stored = found
-            if message := self._message(stored):
-                group = groups.get(queued.group)
-                _, _, _, qos, retain, identifiers, _ = queued
-                yield packet_id, Delivery(message, qos, retain, identifiers, group, packet_id)
+            message, group = self._message(stored), groups.get(queued.group)
+            _, _, _, qos, retain, identifiers, _ = queued
+            yield packet_id, Delivery(message, qos, retain, identifiers, group, packet_id)
 
-    def _message(self, stored: Stored) -> Message | None:
-        """None if it has expired."""
+    def _message(self, stored: Stored) -> Message:
         known = self._messages.get(stored.number)
         if known is not None:
             return known
-        left = self._left(stored.seconds, stored.at)
-        if not left:
-            return None
-        message = self._router.make_message(stored.topic.decode(), stored.payload, stored.qos)
+        message = self._router.make_message(stored.topic, stored.payload, stored.qos)
         message.forwarded, message.number = stored.forwarded, stored.number
+        left = self._left(stored.seconds, stored.at)
         message.expires_at = self._router.agenda.now + left
         self._messages[stored.number] = message
         return message
@@ -114,12 +112,13 @@ def restate(router: Router, journal: DiskJournal) -> Iterator[None]:
     journal.begin_again()
     for message in router.retained.walk("#"):
         if message is not None:
-            journal.cut()
             journal.retain(message)
+            journal.cut()
         yield
     for session in router.sessions:
         if isinstance(session, KeptSession) and journal.keeps(session):
             _restate_session(router, journal, session)
+            journal.cut()  # one transaction: it begins by saying that what was known is void
             yield
     journal.complete()
 

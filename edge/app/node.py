@@ -16,11 +16,10 @@ from importlib.metadata import version
 from broker.engines.choice import create_engine
 from broker.engines.engine import Engine, supervise
 from broker.errors import EngineError
-from broker.server.certificates import make_context
 from broker.server.ports import wait_for_free_ports
 from broker.settings import BrokerSettings
 from broker.systemd import Notifier
-from edge.access import broker_settings, tls_files
+from edge.access import broker_settings
 from edge.adapters.history import History
 from edge.adapters.links import MqttLink
 from edge.adapters.netcheck import NetworkCheck
@@ -28,6 +27,7 @@ from edge.adapters.recordings import make_recorder
 from edge.adapters.state_folder import lock_folder
 from edge.adapters.term_file import Memory, TermFile
 from edge.agent import Agent, Tools
+from edge.app.certificate import require_certificate, watch_certificate
 from edge.app.connections import Caller, Connections
 from edge.app.console import run_console
 from edge.app.duty import Pulse, make_duty
@@ -38,7 +38,7 @@ from edge.core.model import Kind, Link, Record, RecordId, Saved
 from edge.core.state import State
 from edge.core.step import start
 from edge.duty.ports import GuardError
-from edge.errors import OperatorError, SettingsError
+from edge.errors import OperatorError
 from edge.recorder import Recorder
 from edge.settings import Settings
 from edge.settings.file import read_secret
@@ -75,17 +75,6 @@ def run(settings: Settings, node: str) -> int:
         # Not `except*`: what is raised inside one is wrapped in a group again.
         raise _explained(group) from None
     return 0
-
-
-def _require_certificate(settings: Settings) -> None:
-    """A file of TLS that is of no use is a mistake in the settings, not a broker that failed."""
-    tls = settings.broker.tls_in_use
-    if tls is None:
-        return
-    try:
-        make_context(tls_files(tls))
-    except EngineError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _explained(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -132,7 +121,7 @@ class _Node:
         self._settings = settings
         self._name = node
         self._secret = read_secret(settings)
-        _require_certificate(settings)
+        require_certificate(settings)
         self._topics = Topics(settings.group)
         self._key = mac_key(self._secret, settings.group)
         self._path = settings.state_path(node)
@@ -178,6 +167,9 @@ class _Node:
                 group.create_task(self._run_broker(parts, started), name="broker"),
                 group.create_task(self._run_links(parts, started, group), name="links"),
                 group.create_task(self._check_network(parts), name="netcheck"),
+                group.create_task(
+                    watch_certificate(self._settings, parts.agent.alert), name="certificate"
+                ),
                 group.create_task(
                     run_console(self._settings, parts.agent, parts.board), name="console"
                 ),

@@ -1,10 +1,11 @@
 """What `edge check` looks at for TLS: the certificate, its key, who can read it."""
 
 import stat
+import time
 from collections.abc import Iterable
 
 from broker.errors import EngineError
-from broker.server.certificates import make_context
+from broker.server.certificates import running_out
 from edge.access import tls_files
 from edge.commands.check_machine import Finding, Level
 from edge.settings import Settings
@@ -15,11 +16,14 @@ def tls_findings(settings: Settings) -> Iterable[Finding]:
     if tls is None:
         return
     try:
-        make_context(tls_files(tls))
+        sentence = running_out(tls_files(tls), time.time())
     except EngineError as error:
         yield Finding(Level.PROBLEM, str(error), "mend the file, or name another one")
         return
-    yield Finding(Level.OK, f"the certificate {tls.certificate} and its key are usable")
+    if sentence:
+        yield Finding(Level.WARNING, sentence, "replace both files; the node need not be restarted")
+    else:
+        yield Finding(Level.OK, f"the certificate {tls.certificate} and its key are usable")
     if stat.S_IMODE(tls.key.stat().st_mode) & stat.S_IRWXO:
         yield Finding(
             Level.WARNING,

@@ -5,6 +5,7 @@ EDGE_NOT_APPLICABLE names; the case does not apply then.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,14 @@ from typing import Final
 from broker.settings import (
     Action,
     BrokerSettings,
+    ClientCertificates,
     Limits,
     Listener,
+    Persistence,
     Role,
     Rule,
+    TlsFiles,
+    Transport,
     User,
     to_json,
 )
@@ -29,12 +34,16 @@ EVERYTHING: Final = (
     Rule(Action.SUBSCRIBE, "$SYS/#", allow=True),
 )
 ANONYMOUS: Final = ""
+# In the clients' certificates of the cases. Here it is always the user, and needs no password.
+CERTIFIED: Final = "test client"
+NO_PASSWORD: Final = "token:none"
 MOSQUITTOS: Final = Limits(receive_maximum=20, topic_aliases=10, topic_levels=201)
 # Nothing that a client could see, or what this broker does anyway, by name and value.
 WITHOUT_EFFECT: Final = {
     "log_dest", "log_timestamp", "log_type", "sys_interval", "user",
     "allow_zero_length_clientid true", "check_retain_source false", "per_listener_settings false",
-    "persistence false", "persistence_file", "persistence_location", "retain_available true",
+    "persistence false", "persistence_location", "retain_available true",
+    "use_identity_as_username false",
 }  # fmt: skip
 
 
@@ -51,22 +60,59 @@ class Wanted:
     limits: Limits = MOSQUITTOS
     users: dict[str, str] = field(default_factory=dict)
     rules: dict[str, list[Rule]] | None = None
+    is_per_listener: bool = False
+    tls_port: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+    needs_certificate: bool = False
+    names_user: bool = False
+    is_kept: bool = False
+    store: str = ""
 
     def settings(self) -> BrokerSettings:
+        if self.is_per_listener and len(self.ports) > 1:
+            raise NotApplicableError("settings of each listener")
+        if self.needs_certificate and (self.is_open or self.names_user):
+            self.users[CERTIFIED] = NO_PASSWORD
         names = (ANONYMOUS, *self.users)
         if set(self.rules or ()) - set(names):
             raise NotApplicableError("users without a password_file")
         roles = tuple(Role(f"role {name}", self._rules(name)) for name in names)
         users = tuple(User(name, hashed, f"role {name}") for name, hashed in self.users.items())
-        listeners = tuple(Listener(HOST, port) for port in self.ports)
-        return BrokerSettings(
-            listeners, roles, users, f"role {ANONYMOUS}" if self.is_open else None, self.limits
+        kinds = {self.tls_port: Transport.TLS}
+        listeners = tuple(
+            Listener(HOST, each, kinds.get(each, Transport.TCP)) for each in self.ports
+        )
+        anonymous = f"role {ANONYMOUS}" if self.is_open else None
+        base = BrokerSettings(listeners, roles, users, anonymous, self.limits, tls=self._tls())
+        if not self.is_kept:
+            return base
+        return replace(base, persistence=Persistence.ALL, directory=_fresh_store(self.store))
+
+    def _tls(self) -> TlsFiles | None:
+        """Mosquitto completes the chain of its certificate from `cafile`; here it is one file."""
+        if not self.tls_port:
+            return None
+        authority = Path(self.files["cafile"]).resolve()
+        chain = Path(f"chain-{self.tls_port}.pem").resolve()
+        chain.write_text(Path(self.files["certfile"]).read_text() + authority.read_text())
+        wanted = ClientCertificates.REQUIRED if self.needs_certificate else ClientCertificates.OFF
+        return TlsFiles(
+            str(chain), str(Path(self.files["keyfile"]).resolve()), str(authority), wanted
         )
 
     def _rules(self, name: str) -> tuple[Rule, ...]:
         if self.rules is None:
             return EVERYTHING
         return tuple(sorted(self.rules.get(name, ()), key=lambda rule: rule.allow))
+
+
+def _fresh_store(name: str) -> str:
+    """A case begins anew by removing mosquitto's one file, which stands for our folder here."""
+    file, folder = Path(name), Path(f"{name}.edge")
+    if not file.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        file.touch()
+    return str(folder.resolve())
 
 
 def _listener(wanted: Wanted, value: str) -> None:
@@ -105,6 +151,28 @@ def _rules_of(text: str) -> list[Rule]:
     return [Rule(each, topic, allow=word != "deny") for each in actions]
 
 
+def _file(name: str) -> Callable[[Wanted, str], None]:
+    """Of the listener that came last."""
+
+    def set_file(wanted: Wanted, value: str) -> None:
+        if wanted.tls_port not in {0, wanted.ports[-1]}:
+            raise NotApplicableError("certificates of each listener")
+        wanted.tls_port, wanted.files[name] = wanted.ports[-1], value
+
+    return set_file
+
+
+def _true(name: str) -> Callable[[Wanted, str], None]:
+    def set_true(wanted: Wanted, value: str) -> None:
+        setattr(wanted, name, value == "true")
+
+    return set_true
+
+
+def _store(wanted: Wanted, value: str) -> None:
+    wanted.store = value
+
+
 def _limit(*names: str) -> Callable[[Wanted, str], None]:
     def set_limits(wanted: Wanted, value: str) -> None:
         wanted.limits = replace(wanted.limits, **dict.fromkeys(names, int(value)))
@@ -115,6 +183,9 @@ def _limit(*names: str) -> Callable[[Wanted, str], None]:
 KNOWN: Final = {
     "acl_file": _access,
     "allow_anonymous": _anonymous,
+    "cafile": _file("cafile"),
+    "certfile": _file("certfile"),
+    "keyfile": _file("keyfile"),
     "listener": _listener,
     "max_connections": _limit("connections"),
     "max_inflight_messages": _limit("inflight", "receive_maximum"),
@@ -123,7 +194,12 @@ KNOWN: Final = {
     "max_queued_bytes": _limit("queue_bytes"),
     "max_queued_messages": _limit("queue_messages"),
     "password_file": _passwords,
+    "per_listener_settings": _true("is_per_listener"),
+    "persistence": _true("is_kept"),
+    "persistence_file": _store,
     "port": _listener,
+    "require_certificate": _true("needs_certificate"),
+    "use_identity_as_username": _true("names_user"),
 }
 
 

@@ -16,6 +16,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker.errors import EngineError
+from broker.server.certificates import NO_CHECK_TIME
 from broker.settings import BrokerSettings, ClientCertificates, Listener, Transport, User
 from tests.engines.tools import (
     DEADLINE,
@@ -30,6 +31,7 @@ from tests.engines.tools import (
     running,
 )
 from tests.mqtt.certificates import Authority
+from tests.mqtt.transports import open_streams
 
 LAYERED = [Transport.TLS, Transport.WEBSOCKET, Transport.WEBSOCKET_TLS]
 CASES = [
@@ -205,14 +207,34 @@ def _one_message(client: paho.Client, port: int) -> None:
 async def test_a_bad_certificate_is_one_clear_line(brand: str, authority: Authority) -> None:
     listener = Listener(HOST, free_port(), Transport.TLS)
     settings = _with(open_settings(free_port()), listener, authority)
-    expired = authority.expired_files()
-    broker = make_engine(brand, replace(settings, tls=expired))
+    one, other = authority.files("one"), authority.files("other")
+    broker = make_engine(brand, replace(settings, tls=replace(one, key=other.key)))
     with pytest.raises(EngineError) as caught:
         await broker.start()
     assert str(caught.value) == (
-        f'broker.tls.certificate = "{expired.certificate}": is of no use: certificate has expired'
+        f'broker.tls.key = "{other.key}": does not belong to the certificate {one.certificate}'
     )
     await broker.stop()
+
+
+@pytest.mark.parametrize("brand", ["embedded", "mosquitto", "amqtt"])
+async def test_a_certificate_that_ran_out_keeps_no_broker_away(
+    brand: str, authority: Authority
+) -> None:
+    """Clients that do not look at the date are served."""
+    listener = Listener(HOST, free_port(), Transport.TLS)
+    settings = _with(open_settings(free_port()), listener, authority)
+    broker = make_engine(brand, replace(settings, tls=authority.expired_files()))
+    await broker.start()
+    try:
+        context = authority.client_context()
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
+            await open_streams(listener.port, Transport.TLS, context)
+        context.verify_flags |= NO_CHECK_TIME
+        _, writer = await open_streams(listener.port, Transport.TLS, context)
+        writer.close()
+    finally:
+        await broker.stop()
 
 
 @pytest.mark.parametrize(

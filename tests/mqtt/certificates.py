@@ -27,8 +27,9 @@ class Authority:
         issued = self._authority.issue_cert(*NAMES, common_name=name)
         return self._write(issued, name, clients)
 
-    def expired_files(self) -> TlsFiles:
-        yesterday = datetime.now(UTC) - timedelta(days=1)
+    def expired_files(self, days_ago: float = 1) -> TlsFiles:
+        """Or with a negative number: those that soon will be."""
+        yesterday = datetime.now(UTC) - timedelta(days=days_ago)
         issued = self._authority.issue_cert(
             *NAMES, not_before=yesterday - timedelta(days=1), not_after=yesterday
         )

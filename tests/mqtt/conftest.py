@@ -1,9 +1,14 @@
 """What several of these modules share."""
 
 import pytest
+from hypothesis import settings
 
 from broker.settings import Transport
 from tests.mqtt.certificates import Authority
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("edge", deadline=None)
+settings.load_profile("edge")
 
 
 @pytest.fixture(scope="session")

@@ -83,13 +83,21 @@ def test_without_tls_the_signal_changes_nothing() -> None:
 
 
 def test_a_certificate_of_no_use_is_an_error_line(authority: Authority) -> None:
-    files = authority.expired_files()
-    with child(free_port(), Transport.TLS, files) as process:
+    one, other = authority.files("one"), authority.files("other")
+    with child(free_port(), Transport.TLS, replace(one, key=other.key)) as process:
         assert first_line(process) == (
-            f'error: broker.tls.certificate = "{files.certificate}": '
-            "is of no use: certificate has expired\n"
+            f'error: broker.tls.key = "{other.key}": '
+            f"does not belong to the certificate {one.certificate}\n"
         )
         assert process.wait(DEADLINE) == 1
+
+
+def test_a_certificate_that_ran_out_is_a_line_in_the_log(authority: Authority) -> None:
+    files = authority.expired_files()
+    with child(free_port(), Transport.TLS, files) as process:
+        assert first_line(process) == "ready\n"
+        assert process.stderr
+        assert f'"{files.certificate}": ran out on ' in process.stderr.readline()
 
 
 def test_it_ends_with_its_parent_and_frees_the_port() -> None:

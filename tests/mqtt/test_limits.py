@@ -157,9 +157,25 @@ def test_one_address_has_its_own_bound() -> None:
 def test_another_address_is_not_bound_by_it() -> None:
     hub = limited(connections_per_address=1)
     hub.connect("a")
-    other = Peer(hub, "[fd00::1]:1")
+    other = Peer(hub, "192.0.2.1:1")
     other.send(Connect("b"))
     assert not other.is_closed
+
+
+def test_the_addresses_of_one_ipv6_network_are_one() -> None:
+    """Whoever has one has 2^64 of them."""
+    hub = limited(connections_per_address=2)
+    addresses = ("fd00::1", "fd00::a:b:c:d", "fd00::2", "fd00:0:0:1::1", "fe80::1%eth0", "fe80::2")
+    peers = [Peer(hub, f"{each}:1883") for each in addresses]
+    for number, peer in enumerate(peers):
+        peer.send(Connect(f"client {number}"))
+    assert [each.is_closed for each in peers] == [False, False, True, False, False, False]
+    (line,) = lines(hub, Limit.CONNECTIONS_PER_ADDRESS)
+    assert line.startswith("fd00::/64: refused")
+    peers[0].vanish()
+    again = Peer(hub, "fd00::9:1883")
+    again.send(Connect("again"))
+    assert not again.is_closed
 
 
 def test_those_that_say_nothing_make_room() -> None:

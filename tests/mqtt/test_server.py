@@ -274,8 +274,8 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> Non
         assert server.router.counters.cut_off == 1
 
 
-async def _flood(port: int) -> None:
-    peer = await Raw.connect(port, "flood")
+async def _flood(port: int, client_id: str = "flood") -> None:
+    peer = await Raw.connect(port, client_id)
     data = encode(Publish("flood", bytes(50_000)))
     try:
         while True:
@@ -325,9 +325,9 @@ async def test_others_are_served_within_turns_of_a_flood() -> None:
     """Counted in what the flood got through meanwhile, not in seconds."""
     async with serving() as (server, port):
         ponger = await Raw.connect(port, "ponger")
-        floods = [asyncio.create_task(_flood(port)) for _ in range(4)]
+        floods = [asyncio.create_task(_flood(port, f"flood {each}")) for each in range(4)]
         counters = server.router.counters
-        await until(lambda: counters.received > 100)
+        await until(lambda: counters.received > 100 and counters.connected == 5)
         before, rounds = counters.received, 50
         for _ in range(rounds):
             assert await ponger.pings()

@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 
 from broker.config_file import ConfigError, load_settings
-from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule
+from broker.settings import (
+    Action,
+    BrokerSettings,
+    Limits,
+    Listener,
+    Persistence,
+    Role,
+    Rule,
+    Transport,
+)
 from tests.mqtt.test_server import Raw, free_port
 
 DEADLINE = 30.0
@@ -208,3 +217,15 @@ def test_the_child_does_not_pay_for_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.strip()
+
+
+def test_what_the_sample_leaves_to_choose_can_be_chosen(tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    text, count = re.subn(r"^# (?=\[|\w+ = )", "", SAMPLE, flags=re.MULTILINE)
+    assert count > 5
+    file.write_text(text)
+    chosen = load_settings(file)
+    assert chosen.persistence is Persistence.RETAINED
+    assert [each.transport for each in chosen.listeners] == [Transport.TCP, Transport.TLS]
+    assert chosen.tls
+    assert chosen.tls.authority

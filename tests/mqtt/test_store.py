@@ -65,11 +65,39 @@ def test_a_frame_inside_a_payload_is_not_believed() -> None:
     start = len(data)
     data += frames.frame(IDENTITY, start, retained(1, "a", forged * 3))
     # Even a copy of one of our own frames is worth nothing at another place.
-    data += frames.frame(IDENTITY, len(data), retained(2, "b", data[start:]))
+    second = len(data)
+    data += frames.frame(IDENTITY, second, retained(2, "b", data[start:]))
     broken = bytearray(data)
     broken[start] ^= 1
     assert [each[:1] for each in frames.scan(bytes(broken)).transactions] == [b"M"]
     assert frames.scan(bytes(broken)).transactions[0].count(b"forged") == 3
+    broken[second] ^= 1
+    assert not frames.scan(bytes(broken)).transactions
+
+
+def test_a_frame_of_another_file_is_not_believed() -> None:
+    """Its mark may be the same by chance, or because somebody saw it."""
+    data, _ = whole_file()
+    other = frames.Identity(IDENTITY.mark, IDENTITY.seed + 1)
+    found = frames.scan(data + frames.frame(other, len(data), retained(9, "other")))
+    assert found.transactions == TRANSACTIONS
+    assert len(found.damaged) == 1
+
+
+def test_a_mark_at_the_end_of_a_damaged_payload_does_not_hide_the_next_frame() -> None:
+    data = frames.header(IDENTITY)
+    start = len(data)
+    data += frames.frame(IDENTITY, start, retained(1, "a", b"ends with a " + IDENTITY.mark))
+    data += frames.frame(IDENTITY, len(data), TRANSACTIONS[0])
+    broken = bytearray(data)
+    broken[start] ^= 1
+    assert frames.scan(bytes(broken)).transactions == TRANSACTIONS[:1]
+
+
+def test_a_file_of_another_version_is_not_read() -> None:
+    data, _ = whole_file()
+    assert frames.read_header(data) == IDENTITY
+    assert frames.read_header(data.replace(b"edge\x00\x01", b"edge\x00\x02")) is None
 
 
 @pytest.mark.parametrize(
@@ -97,6 +125,10 @@ def filled(directory: Path) -> Path:
     return directory / "log-00000001"
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def topics(memory: Memory) -> set[str]:
     return {each.decode() for each in memory.retained}
 
@@ -105,6 +137,82 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     path = filled(tmp_path / "a" / "b")
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_directory_that_is_there_is_closed_to_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Store(tmp_path).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_what_is_no_log_does_not_matter(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / "log-copy").write_bytes(b"mine")
+    store = Store(tmp_path)
+    assert store.load().is_tidy
+    store.close()
+    assert (tmp_path / "log-copy").read_bytes() == b"mine"
+
+
+def test_no_two_files_have_the_same_mark(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    first = frames.read_header(path.read_bytes())
+    store = Store(tmp_path)
+    store.load()
+    files = open_files()
+    store.begin()
+    assert open_files() == files  # the old one is closed
+    store.close()
+    assert frames.read_header((tmp_path / "log-00000002").read_bytes()) != first
+
+
+def test_everything_is_synced_in_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written, then the name of the file; and the old one goes after that."""
+    calls: list[tuple[str, str]] = []
+    for name in ("pwrite", "fdatasync", "fsync"):
+        real = getattr(os, name)
+
+        def note(file: int, *rest: object, name: str = name, real: object = real) -> object:
+            calls.append((name, Path(f"/proc/self/fd/{file}").readlink().name))
+            return real(file, *rest)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, name, note)
+    directory = tmp_path / "broker"
+    store = Store(directory)
+    store.load()
+    store.begin()
+    store.append(TRANSACTIONS)
+    store.drop_older()
+    store.close()
+    written = [("pwrite", "log-00000001"), ("fdatasync", "log-00000001")]
+    named = ("fsync", "broker")
+    assert calls == [*written, named, *written, named]
+
+
+def test_a_new_file_that_cannot_be_begun_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path)
+    store = Store(tmp_path)
+    store.load()
+
+    def refuse(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    files = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        with pytest.raises(OSError, match="No space"):
+            store.begin()
+    assert open_files() == files
+    assert [each.name for each in tmp_path.iterdir()] == ["log-00000001"]
+    store.append([retained(30, "later")])  # the old one is still in use
+    store.close()
+    again = Store(tmp_path)
+    found = again.load()
+    again.close()
+    assert found.is_tidy
+    assert "later" in topics(found.memory)
 
 
 def test_it_starts_from_a_file_torn_at_any_byte_of_the_last_transactions(tmp_path: Path) -> None:
@@ -180,12 +288,13 @@ def test_a_new_file_counts_only_when_it_is_complete(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.load().is_tidy
     store.begin()
-    store.append([retained(20, "new")])
+    store.append([retained(20, "new"), retained(21, "topic/1", b"changed")])
     store.close()
     again = Store(tmp_path)
     found = again.load()
     assert not found.is_tidy
     assert len(topics(found.memory)) == len(TRANSACTIONS) + 1
+    assert found.memory.retained[b"topic/1"].payload == b"changed"
     again.begin()
     again.append([retained(21, "only"), encode(Complete())])
     again.close()  # before the older ones were dropped
@@ -244,6 +353,7 @@ def test_a_write_that_failed_half_way_is_written_over(
             store.append([retained(30, "later")])
     assert path.stat().st_size == size
     store.append([retained(30, "later")])
+    assert path.stat().st_size == store.size + AHEAD
     store.close()
     again = Store(tmp_path)
     found = again.load()
@@ -261,6 +371,14 @@ def test_two_brokers_do_not_share_a_directory(
         Store(tmp_path)
     store.close()
     Store(tmp_path).close()
+
+
+def test_a_directory_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root may everything
+    with pytest.raises(EngineError, match="it cannot be written"):
+        Store(tmp_path)
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 import os
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
 from broker.errors import EngineError
-from broker.server.certificates import Certificates, make_context
+from broker.server.certificates import NO_CHECK_TIME, Certificates, make_context, running_out
 from broker.server.tls import RECORD_SIZE, Tls, common_name
 from broker.settings import ClientCertificates, TlsFiles
 from tests.mqtt.certificates import Authority
@@ -249,18 +251,70 @@ def test_a_key_of_another_certificate(authority: Authority) -> None:
     )
 
 
-def test_an_expired_certificate(authority: Authority) -> None:
+def client_without_a_clock(authority: Authority) -> ssl.SSLContext:
+    context = authority.client_context()
+    context.verify_flags |= NO_CHECK_TIME
+    return context
+
+
+def test_a_certificate_that_ran_out_is_used_and_said(authority: Authority) -> None:
+    """It is the clients who judge it."""
     files = authority.expired_files()
-    with pytest.raises(EngineError) as caught:
-        make_context(files)
-    assert str(caught.value) == (
-        f'broker.tls.certificate = "{files.certificate}": is of no use: certificate has expired'
+    context = make_context(files)
+    strict, mild = Tls(context), Tls(context)
+    refused = connected(strict, authority.client_context()).error
+    assert isinstance(refused, ssl.SSLCertVerificationError)
+    assert refused.verify_message == "certificate has expired"
+    assert not strict.is_open
+    assert connected(mild, client_without_a_clock(authority)).error is None
+    assert mild.is_open
+    day = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d")
+    assert running_out(files, time.time()) == (
+        f'broker.tls.certificate = "{files.certificate}": ran out on {day}, '
+        "clients that look at the date refuse it; renew it"
     )
+
+
+@pytest.mark.parametrize(("days", "words"), [(15, None), (13, "runs out"), (-1, "ran out")])
+def test_a_certificate_is_said_two_weeks_before(
+    authority: Authority, days: int, words: str | None
+) -> None:
+    sentence = running_out(authority.expired_files(-days), time.time())
+    assert (sentence is None) == (words is None)
+    assert words is None or words in str(sentence)
+
+
+def test_a_certificate_for_something_else_is_refused(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = (
+        "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=x "
+        "-days 1 -addext extendedKeyUsage=clientAuth -addext keyUsage=critical,digitalSignature "
+        f"-keyout {key} -out {certificate}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    with pytest.raises(EngineError, match="is of no use: unsuitable certificate purpose"):
+        make_context(TlsFiles(str(certificate), str(key)))
+
+
+def test_a_certificate_that_ran_out_is_said_again_with_new_files(tmp_path: Path) -> None:
+    authority, log = Authority(tmp_path), list[str]()
+    certificates = Certificates(authority.expired_files(), log.append)
+    certificates.remind()
+    certificates.remind()
+    assert ["ran out on" in each for each in log] == [True, True]
+    authority.expired_files(2)
+    certificates.reload()
+    assert ["ran out on" in each for each in log[2:]] == [False, True]
+    Path(certificates._files.key).unlink()
+    certificates.remind()
+    assert len(log) == 4
 
 
 def test_a_certificate_of_the_future_is_taken(authority: Authority) -> None:
     """A Pi without a clock lives in the past until the network is there."""
-    make_context(authority.future_files())
+    files = authority.future_files()
+    make_context(files)
+    assert running_out(files, time.time()) is None
 
 
 # Read again

@@ -6,6 +6,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,14 +153,25 @@ async def test_a_websocket_with_tls_is_the_same_broker(tmp_path: Path) -> None:
 
 async def test_a_certificate_of_no_use_is_a_mistake_in_the_file(tmp_path: Path) -> None:
     with members(tmp_path, ALONE) as group:
-        files = Authority(tmp_path).expired_files()
-        with_tls(tmp_path, files)
+        authority = Authority(tmp_path)
+        one, other = authority.files("one"), authority.files("other")
+        with_tls(tmp_path, replace(one, key=other.key))
         group.start("white")
         assert await group.end_of("white") == 2
         assert group.log("white") == (
-            f'edge: broker.tls.certificate = "{files.certificate}": '
-            "is of no use: certificate has expired\n"
+            f'edge: broker.tls.key = "{other.key}": '
+            f"does not belong to the certificate {one.certificate}\n"
         )
+
+
+async def test_a_certificate_that_ran_out_is_an_alert(tmp_path: Path) -> None:
+    with members(tmp_path, ALONE) as group:
+        files = Authority(tmp_path).expired_files()
+        with_tls(tmp_path, files)
+        group.start("white")
+        async with client_of(group, "white") as client:
+            await until(lambda: client.last("hot") == b"white")
+            await until(lambda: b"ran out on" in (client.last("alert/certificate") or b""))
 
 
 async def test_a_state_dir_that_is_not_ours(tmp_path: Path) -> None:

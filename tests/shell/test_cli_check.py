@@ -93,6 +93,13 @@ def test_the_files_of_tls(tmp_path: Path) -> None:
     (problem,) = tls_findings(found)
     assert problem.level is Level.PROBLEM
     assert problem.sentence.startswith(f'broker.tls.key = "{key}": ')
+    expired = Authority(tmp_path).expired_files()
+    tls = {"certificate": expired.certificate, "key": expired.key}
+    found = settings(tmp_path, broker={"host": "127.0.0.1", "tls_port": 8883, "tls": tls})
+    Path(expired.key).chmod(0o640)
+    (warning,) = tls_findings(found)
+    assert warning.level is Level.WARNING
+    assert f'"{expired.certificate}": ran out on ' in warning.sentence
 
 
 def test_without_tls_there_is_nothing_to_look_at(tmp_path: Path) -> None:
