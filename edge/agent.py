@@ -213,7 +213,7 @@ class Agent:
         if sign is None:
             return
         now = self._loop.time()
-        self._twin = with_sign(self._twin, sign, now, timing)
+        self._twin = with_sign(self._twin, sign, self._tools.boot, now, timing)
         self._contradict_twin(link, event)
         if not self._twin.is_proven(now, timing):
             return
@@ -333,12 +333,13 @@ class Agent:
         self._beats += 1
         if self._disk_problem is not None:
             self._persist(self._state.saved)
-        now = self._loop.time()
-        if not self._twin.is_proven(now, self._state.group.timing):
+        now, timing = self._loop.time(), self._state.group.timing
+        if not self._twin.is_proven(now, timing):
             self.alert("same_name", None)
         if now > self._rejected_at + REJECTED_ALERT_LASTS:
             self.alert("bad_messages", None)
-        self._tools.board.beat(self._state, round(late * 1000))
+        twin = self._twin.boot if self._twin.is_heard(now, timing) else ""
+        self._tools.board.beat(self._state, round(late * 1000), twin)
 
     def _report(self, report: Report) -> None:
         payload = event_payload(report)

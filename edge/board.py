@@ -138,8 +138,8 @@ class Board:
         """Our own state again: somebody's old will stands where it should be."""
         self._publish_word(self._links[link])
 
-    def beat(self, state: State, late_ms: int) -> None:
-        """Show on every path that we live."""
+    def beat(self, state: State, late_ms: int, other_boot: str) -> None:
+        """Show on every path that we live, and whom else we heard under our name, if anybody."""
         self._beats += 1
         topic = self._topics.node_heartbeat(self._identity.node)
         for link in self._live_links():
@@ -153,6 +153,7 @@ class Board:
                 config=state.config,
                 pause=state.pause,
                 term=state.term,
+                other_boot=other_boot,
             )
             payload = seal(self._key, link.link.broker, topic, heartbeat_payload(beat, late_ms))
             link.publish(Message(topic, payload, retained=True))

@@ -1,7 +1,8 @@
 """Another machine under our name: a copied disk, or a wrong `--node`. Pure.
 
-Two nodes of one name take each other's records for their own, so no register keeps them apart.
-A live twin must be seen before either could claim: within `claim_after`, two signs of life.
+The rules keep such a node apart like any other (a record that this life did not send is another
+node's, R6), but nobody could tell the two apart. A life is drawn at random when it begins, so only
+a machine that lives now can answer ours: signs that do not are history, sent again by somebody.
 """
 
 from dataclasses import dataclass, replace
@@ -17,36 +18,39 @@ SAME_AGE = 4
 @dataclass(frozen=True, slots=True)
 class Sign:
     """A live message in our name. `beats` is the sender's age, `claims` whether it holds or wants
-    the lease."""
+    the lease, `answers` the other life that it heard."""
 
     boot: str
     beats: int = 0
     claims: bool = False
+    answers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """What is known of the other one. A burst of old messages is no twin: signs must be apart."""
+    """What is known of the other one; only an answer proves it."""
 
     boot: str
-    first_at: float
     last_at: float
     beats: int = 0
     claims: bool = False
+    has_answered: bool = False
+
+    def is_heard(self, now: float, timing: Timing) -> bool:
+        return now - self.last_at <= timing.lost_after
 
     def is_proven(self, now: float, timing: Timing) -> bool:
-        is_apart = self.last_at - self.first_at >= timing.lease / 4
-        return is_apart and now - self.last_at <= timing.lost_after
+        return self.has_answered and self.is_heard(now, timing)
 
 
-NOBODY = Twin("", inf, -inf)
+NOBODY = Twin("", -inf)
 
 
 def sign_of(event: Event, me: str, boot: str) -> Sign | None:
     """The sign that `event` is of another life of our name, or None. Retained ones are history."""
     match event:
         case HeartbeatSeen(node=node) if node == me and not event.retained:
-            found = Sign(event.boot, event.sequence)
+            found = Sign(event.boot, event.sequence, answers=event.other_boot)
         case PeerSeen(node=node) if node == me and not event.retained:
             found = Sign(event.boot)
         case RecordSeen(record=record) if record.id.node == me and not event.retained:
@@ -56,11 +60,18 @@ def sign_of(event: Event, me: str, boot: str) -> Sign | None:
     return None if found.boot == boot else found
 
 
-def with_sign(twin: Twin, sign: Sign, now: float, timing: Timing) -> Twin:
-    if twin.boot != sign.boot or now - twin.last_at > timing.lost_after:
-        return Twin(sign.boot, now, now, sign.beats, sign.claims)
-    beats = max(twin.beats, sign.beats)
-    return replace(twin, last_at=now, beats=beats, claims=twin.claims or sign.claims)
+def with_sign(twin: Twin, sign: Sign, boot: str, now: float, timing: Timing) -> Twin:
+    """`boot` is our own life."""
+    answers = sign.answers == boot
+    if twin.boot != sign.boot or not twin.is_heard(now, timing):
+        return Twin(sign.boot, now, sign.beats, sign.claims, answers)
+    return replace(
+        twin,
+        last_at=now,
+        beats=max(twin.beats, sign.beats),
+        claims=twin.claims or sign.claims,
+        has_answered=twin.has_answered or answers,
+    )
 
 
 def must_leave(twin: Twin, *, is_hot: bool, boot: str, beats: int) -> bool:

@@ -145,7 +145,9 @@ def _id_text(record_id: RecordId) -> str:
 
 
 def heartbeat_payload(event: HeartbeatSeen, loop_late_ms: int) -> Payload:
+    twin = {"other_boot": event.other_boot} if event.other_boot else {}
     return {
+        **twin,
         "boot": event.boot,
         "seq": event.sequence,
         "loop_late_ms": loop_late_ms,
@@ -222,6 +224,7 @@ def _heartbeat(link: Link, node: str, payload: Payload, *, retained: bool) -> He
         pause=Pause(_natural(counter), _flag(is_on)),
         retained=retained,
         term=_term(payload.get("term", 0)),
+        other_boot=_text(payload["other_boot"]) if "other_boot" in payload else "",
     )
 
 

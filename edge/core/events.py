@@ -78,6 +78,7 @@ class HeartbeatSeen:
     pause: Pause
     retained: bool = False
     term: int = 0
+    other_boot: str = ""  # of another life under this name that the sender heard
 
 
 @dataclass(frozen=True, slots=True)

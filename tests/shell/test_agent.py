@@ -10,14 +10,24 @@ import pytest
 from edge.adapters.netcheck import NetworkCheck, connects, ping
 from edge.agent import Agent, Tools
 from edge.board import Board, Identity
-from edge.core.model import Group, Kind, Link, Member, Policy, Record, RecordId, Saved
+from edge.core.events import HeartbeatSeen
+from edge.core.model import Group, Kind, Link, Member, Pause, Policy, Record, RecordId, Saved
 from edge.core.step import start
 from edge.duty.idle import IdleDuty
 from edge.errors import OperatorError
 from edge.ports import Message
 from edge.recorder import Recorder, Snapshot
 from edge.twin import NOBODY, Sign, Twin, must_leave, with_sign
-from edge.wire import Decoder, Payload, Topics, decode_response, mac_key, record_payload, seal
+from edge.wire import (
+    Decoder,
+    Payload,
+    Topics,
+    decode_response,
+    heartbeat_payload,
+    mac_key,
+    record_payload,
+    seal,
+)
 from tests.shell.ports import free_port
 from tests.shell.raw_broker import raw_broker, until
 
@@ -202,39 +212,69 @@ async def test_our_own_old_will_is_overwritten() -> None:
     node.leave()
 
 
+def beat_of(boot: str, sequence: int, link: Link, other_boot: str = "") -> Message:
+    """A heartbeat of another life of white."""
+    beat = HeartbeatSeen(
+        link, "white", f"{boot}-1", boot, sequence, "config", Pause(), other_boot=other_boot
+    )
+    topic = TOPICS.node_heartbeat("white")
+    return Message(topic, seal(KEY, link.broker, topic, heartbeat_payload(beat, 0)))
+
+
 async def test_a_hot_twin_ends_a_node_that_is_not_hot() -> None:
+    """Both hear the other, and say so."""
     node = Node()
     node.connect()
     link = Link("router")
-
-    def speak() -> bool:
-        node.agent.received(link, record_of("white", speak_count[0], link, Kind.RENEW))
-        speak_count[0] += 1
-        return node.agent.left.done()
-
-    speak_count = [1]
-    await until(speak)
+    heartbeats = TOPICS.node_heartbeat("white")
+    node.agent.received(link, beat_of("9fff", 1, link))
+    node.agent.received(link, record_of("white", 1, link, Kind.RENEW))
+    await until(lambda: b'"other_boot":"9fff"' in node.paths[link].last(heartbeats))
+    assert not node.agent.left.done()
+    node.agent.received(link, beat_of("9fff", 2, link, other_boot="1abc"))
     with pytest.raises(OperatorError, match="runs under the name white"):
         node.agent.left.result()
 
 
+async def test_what_an_earlier_life_said_ends_nobody_however_it_is_said_again() -> None:
+    node = Node()
+    node.connect()
+    link = Link("router")
+    heartbeats = TOPICS.node_heartbeat("white")
+
+    def number_of_beats() -> int:
+        return sum(each.topic == heartbeats for each in node.paths[link].sent)
+
+    for sequence in range(1, 4):
+        node.agent.received(link, beat_of("0old", sequence, link, other_boot="0older"))
+        node.agent.received(link, record_of("white", sequence, link, Kind.RENEW))
+        await until(lambda: number_of_beats() > sequence)  # noqa: B023 - at once
+    assert not node.agent.left.done()
+    assert not [each for each in node.alerted if each[0] == "same_name" and each[1]]
+    node.leave()
+
+
 def test_which_of_two_twins_goes() -> None:
-    older = Twin("b", 0.0, 1.0, beats=100)
+    older = Twin("b", 1.0, beats=100)
     assert must_leave(older, is_hot=False, boot="a", beats=3)
     assert not must_leave(older, is_hot=False, boot="c", beats=300)
     assert not must_leave(older, is_hot=True, boot="c", beats=3)
     for mine, other in (("a", "b"), ("b", "a")):
-        twin = Twin(other, 0.0, 1.0, beats=10, claims=True)
+        twin = Twin(other, 1.0, beats=10, claims=True)
         assert must_leave(twin, is_hot=True, boot=mine, beats=9) is (mine > other)
 
 
-def test_a_burst_of_old_messages_is_no_twin() -> None:
+def test_only_an_answer_to_this_life_proves_a_twin_and_not_for_long() -> None:
     timing, twin = GROUP.timing, NOBODY
-    for _ in range(50):
-        twin = with_sign(twin, Sign("old"), 5.0, timing)
-    assert not twin.is_proven(5.0, timing)
-    assert with_sign(twin, Sign("old"), 5.5, timing).is_proven(5.5, timing)
-    assert not with_sign(twin, Sign("old"), 50.0, timing).is_proven(50.0, timing)
+    for now in (5.0, 5.0, 5.5, 6.0):
+        twin = with_sign(twin, Sign("other", answers="older"), "mine", now, timing)
+        assert twin.is_heard(now, timing)
+        assert not twin.is_proven(now, timing)
+    twin = with_sign(twin, Sign("other", answers="mine"), "mine", 6.0, timing)
+    assert twin.is_proven(6.0, timing)
+    assert with_sign(twin, Sign("other"), "mine", 6.1, timing).is_proven(6.1, timing)
+    assert not with_sign(twin, Sign("other"), "mine", 50.0, timing).is_proven(50.0, timing)
+    assert not with_sign(twin, Sign("third"), "mine", 6.1, timing).is_proven(6.1, timing)
     assert NOBODY.last_at == -inf
 
 
