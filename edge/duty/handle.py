@@ -341,7 +341,8 @@ async def _end_of(process: asyncio.subprocess.Process) -> int:
     with suppress(TimeoutError):
         async with asyncio.timeout(EXIT_LIMIT):
             return await process.wait()
-    process.kill()
+    with suppress(ProcessLookupError):  # it has ended after all: we were slow, not he
+        process.kill()
     return await process.wait()
 
 

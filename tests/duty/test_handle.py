@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge.duty.handle import GuardSettings, Handle
+from edge.duty.handle import EXIT_LIMIT, GuardSettings, Handle, _end_of
 from edge.duty.ports import GuardCallbacks, GuardError, GuardHandle, Spawn
 from tests.duty.stage import is_gone, marked, unique_group
-from tests.lan.deadline import SCALE
+from tests.lan.deadline import SCALE, wait_until
 from tests.shell.raw_broker import until
 
 LEASE = 1.0
@@ -143,6 +143,20 @@ async def test_frozen_guard_of_a_standby_is_noticed(handle: Handle, heard: Heard
     os.kill(pid, signal.SIGSTOP)
     await heard.until(heard.lost)
     assert is_gone(pid)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_end_heard_together_with_the_end_of_patience(turns: int) -> None:
+    """A stall of ours, so many turns of the loop after he ended: then both are due at once."""
+    process = await asyncio.create_subprocess_exec("sleep", "1000")
+    ending = asyncio.create_task(_end_of(process))
+    await asyncio.sleep(0)
+    process.kill()
+    wait_until(lambda: is_gone(process.pid), "he ended")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    time.sleep(2 * EXIT_LIMIT)  # noqa: ASYNC251 - the stall itself
+    assert await ending == -signal.SIGKILL
 
 
 async def test_open_request_fails_when_the_guard_dies(handle: Handle, heard: Heard) -> None:
