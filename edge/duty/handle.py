@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.duty.guard import frames, leftovers
-from edge.duty.ports import GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
@@ -226,7 +226,8 @@ class Handle:
             case "alive":
                 self._unanswered = self._last_asked if self._last_asked > message["n"] else 0
             case "exited":
-                self._callbacks.on_exit(message["name"], message["status"])
+                name, status, by_guard = (message[key] for key in ("name", "status", "by_guard"))
+                self._callbacks.on_exit(Exit(name, status, by_guard))
             case "output":
                 self._callbacks.on_output(message["name"], message["line"])
             case "withdrawn":

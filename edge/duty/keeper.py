@@ -16,7 +16,7 @@ from edge.core.model import Role
 from edge.duty.health import ChangedAt
 from edge.duty.hooks import Hooks
 from edge.duty.lives import Lives
-from edge.duty.ports import GuardError, GuardHandle
+from edge.duty.ports import Exit, GuardError, GuardHandle
 from edge.duty.process import Care, NotStartedError, Supervisor
 from edge.duty.runner import Runner
 from edge.duty.situation import Identity, Situation
@@ -145,8 +145,8 @@ class Keeper:
 
     # What the guard reports
 
-    def exited(self, name: str, status: int) -> None:
-        self._lives.exited(name, status)
+    def exited(self, end: Exit) -> None:
+        self._lives.exited(end)
 
     def output(self, name: str, line: str) -> None:
         self._lives.output(name, line)

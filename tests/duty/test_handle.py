@@ -30,7 +30,7 @@ class Heard:
 
     def callbacks(self) -> GuardCallbacks:
         return GuardCallbacks(
-            on_exit=lambda name, status: self._hear(self.exits, (name, status)),
+            on_exit=lambda end: self._hear(self.exits, (end.name, end.status)),
             on_output=lambda name, line: self._hear(self.lines, (name, line)),
             on_withdrawn=lambda why: self._hear(self.withdrawn, why),
             on_lost=lambda why: self._hear(self.lost, why),

@@ -43,14 +43,12 @@ name = "warmer"
 command = {warmer}
 run_on = "standby"
 stop_timeout = 60
-max_restarts = 1000
 
 [[duty.process]]
 name = "pump"
 command = {pump}
 stop_timeout = 60
 start_timeout = 60
-max_restarts = 1000
 health = {{ command = {health}, timeout = 60 }}
 
 [[duty.hook]]
