@@ -106,7 +106,10 @@ class Handle:
         self._is_closing, self._unanswered, self._said = False, 0, (-1, -inf)
         self._ended.clear()
         self._ready = asyncio.get_running_loop().create_future()
-        self._process = process = await _start_process()
+        try:
+            self._process = process = await _start_process()
+        except OSError as error:  # a machine that has no room for one more may have it soon
+            raise GuardError(f"the guard cannot be started: {error.strerror}") from None
         name = f"guard {process.pid}"
         self._tasks = [_task(self._listen(process), name)]
         self._send(self._settings.to_message())

@@ -1,6 +1,7 @@
 """The agent's side of the guard, in the test's own event loop and with a guard of its own."""
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+import edge.duty.handle
 from edge.duty.handle import EXIT_LIMIT, GuardSettings, Handle, _end_of
 from edge.duty.ports import GuardCallbacks, GuardError, GuardHandle, Spawn
 from tests.duty.stage import is_gone, marked, unique_group
@@ -143,6 +145,23 @@ async def test_frozen_guard_of_a_standby_is_noticed(handle: Handle, heard: Heard
     os.kill(pid, signal.SIGSTOP)
     await heard.until(heard.lost)
     assert is_gone(pid)
+
+
+async def test_guard_that_cannot_be_started_is_said_in_words(
+    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent whose guard died tries again; a full table of processes is no end of its own."""
+    handle = Handle(settings, heard.callbacks())
+    with monkeypatch.context() as full:
+        full.setattr(edge.duty.handle, "_start_process", _no_room)
+        with pytest.raises(GuardError, match="cannot be started: Resource temporarily unavailable"):
+            await handle.start()
+    await handle.start()
+    await handle.close()
+
+
+async def _no_room() -> asyncio.subprocess.Process:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 @pytest.mark.parametrize("turns", range(5))
