@@ -119,6 +119,17 @@ def test_a_second_attempt_has_a_cause_of_its_own_when_another_node_has_tried() -
     assert lab.state.tenure.reason == "released"
 
 
+def test_the_cause_is_forgotten_when_another_node_is_hot_with_the_same_term() -> None:
+    """Both tried at once, and the other one won."""
+    lab = standby_lab(me="white")
+    after_a_first_attempt(lab)
+    lab.word(role=Role.HOT, term=4)
+    assert lab.state.given_up is not None, "that was the hot node before"
+    lab.word(role=Role.HOT, term=5)
+    assert lab.state.term == 5
+    assert lab.state.given_up is None
+
+
 def test_the_target_claims_even_when_the_group_is_paused() -> None:
     lab = standby_lab()
     lab.order(PauseOrder(is_on=True))
