@@ -130,6 +130,15 @@ def test_the_cause_is_forgotten_when_another_node_is_hot_with_the_same_term() ->
     assert lab.state.given_up is None
 
 
+def test_the_cause_is_forgotten_when_a_third_node_is_hot() -> None:
+    """Even with a lower term: it had won before this node tried."""
+    lab = standby_lab(three_group(), me="white")
+    after_a_first_attempt(lab)
+    lab.word("black", role=Role.STANDBY, term=4)
+    lab.word("green", role=Role.HOT, term=4)
+    assert lab.state.given_up is None
+
+
 def test_the_target_claims_even_when_the_group_is_paused() -> None:
     lab = standby_lab()
     lab.order(PauseOrder(is_on=True))
