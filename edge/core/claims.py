@@ -168,7 +168,8 @@ def _cause(state: State) -> tuple[str | None, float, str]:
     if state.promotion is not None:
         return last, state.promotion.began_at, "promoted"
     former = state.given_up
-    if former is not None and former.term == state.term:  # nobody has tried or was hot since
+    if former is not None and (former.origin, former.term) == (last, state.term):
+        # Nobody has tried or become hot since: we only try again.
         return former.origin, former.noticed_at, former.reason
     if freed:
         return last, min(freed), "switchover" if _is_called(state) else "released"

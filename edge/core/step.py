@@ -146,10 +146,6 @@ def _follow_hot(state: State) -> Step:
     hot = peers.hot_peer(state)
     if hot is not None and (state.last_hot != hot.name or not state.has_joined):
         state = replace(state, last_hot=hot.name, has_joined=True)
-    former = state.given_up
-    if hot is not None and former is not None:
-        is_still_the_old_one = hot.name == former.origin and hot.term < former.term
-        state = state if is_still_the_old_one else replace(state, given_up=None)
     if state.is_forced and state.now < lease.majority_until(state):
         state = replace(state, is_forced=False)
     return state, ()
