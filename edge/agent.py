@@ -14,7 +14,7 @@ from math import inf
 
 import orjson
 
-from edge.board import Board
+from edge.board import Board, may_show
 from edge.core.effects import (
     Answer,
     AskToSwitch,
@@ -39,7 +39,7 @@ from edge.core.events import (
     WillSeen,
     Woke,
 )
-from edge.core.lease import acts_until
+from edge.core.lease import acts_until, lease_until
 from edge.core.model import Kind, Link, Record, RecordId, Role, Saved
 from edge.core.state import State
 from edge.core.step import step
@@ -258,7 +258,7 @@ class Agent:
             self._carry_out(effect)
         self._tell_duty(before)
         is_news = not isinstance(event, Woke) or bool(effects)
-        if is_news and _may_show(before, self._state, effects):
+        if is_news and may_show(before, self._state, effects) and not self._is_overdue():
             self._tools.board.update(self._state)
             self._note_hot()
 
@@ -269,6 +269,12 @@ class Agent:
             self._duty.extend(state.tenure.term, acts_until(state))
         if (state.role, state.reason) != (before.role, before.reason):
             self._duty.set_role(state.role, state.term, state.reason)
+
+    def _is_overdue(self) -> bool:
+        """We stood still during this step, and the lease is over: that, not that we are hot, is to
+        be said, by the step that comes next."""
+        is_hot = self._state.tenure is not None
+        return is_hot and self._loop.time() >= lease_until(self._state)
 
     def _arm_timer(self) -> None:
         if self._timer is not None:
@@ -386,15 +392,3 @@ def _steps_payload(duty: Duty) -> Payload:
     """What starting or stopping the duty was made of, for whoever asks where the time went."""
     steps = [{"step": name, "ms": round(took, 1)} for name, took in duty.take_steps()]
     return {"steps": steps} if steps else {}
-
-
-def _may_show(before: State, after: State, effects: list[Effect]) -> bool:
-    """Whether the topics could differ. Renewals come many times a second and show nothing."""
-    if any(not isinstance(effect, Publish) for effect in effects):
-        return True
-    return (before.role, before.phase, before.peers, before.saved) != (
-        after.role,
-        after.phase,
-        after.peers,
-        after.saved,
-    ) or len(before.views) != len(after.views)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from edge.core import peers
+from edge.core.effects import Effect, Publish
 from edge.core.events import HeartbeatSeen
 from edge.core.model import Link, Phase, Role
 from edge.core.state import State
@@ -318,3 +319,15 @@ class Board:
 
     def _live_links(self) -> list[Path]:
         return [link for link in self._links.values() if link.session is not None]
+
+
+def may_show(before: State, after: State, effects: list[Effect]) -> bool:
+    """Whether the topics could differ. Renewals come many times a second and show nothing."""
+    if any(not isinstance(effect, Publish) for effect in effects):
+        return True
+    return (before.role, before.phase, before.peers, before.saved) != (
+        after.role,
+        after.phase,
+        after.peers,
+        after.saved,
+    ) or len(before.views) != len(after.views)

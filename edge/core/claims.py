@@ -132,10 +132,11 @@ def begin(state: State) -> Step:
     What an earlier tenure still holds does not count: a majority must have seen the new term.
     """
     origin, noticed_at, reason = _cause(state)
+    is_called = _is_called(state)
     is_alone = lease.majority_claimable_at(state) > state.now
     is_forced = is_alone and state.promotion is not None and state.promotion.force
     state = with_own_term(lease.forget(state), state.term + 1)
-    attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone)
+    attempt = Attempt(state.term, state.now, reason, origin, noticed_at, is_alone, is_called)
     state = replace(state, attempt=attempt, is_forced=is_forced, beat_at=state.now)
     state, effects = lease.for_each(state, state.group.brokers, partial(_claim, term=state.term))
     # The heartbeat goes first: a broker that has the claim has its term in two places (R19).
@@ -166,6 +167,10 @@ def _cause(state: State) -> tuple[str | None, float, str]:
     freed = [view.freed_at for view in state.views if view.is_free]
     if state.promotion is not None:
         return last, state.promotion.began_at, "promoted"
+    former = state.given_up
+    if former is not None and (former.origin, former.term) == (last, state.term):
+        # Nobody has tried or become hot since: we only try again.
+        return former.origin, former.noticed_at, former.reason
     if freed:
         return last, min(freed), "switchover" if _is_called(state) else "released"
     if last is None or last == state.me.name:
@@ -196,7 +201,7 @@ def _is_hopeless(state: State, attempt: Attempt) -> bool:
     else may claim meanwhile. A node that stops takes a vote with it, its own broker's.
     """
     is_answered = all(view.outstanding is None for view in state.views)
-    return is_answered and attempt.reason != "switchover"
+    return is_answered and not attempt.is_called
 
 
 def _succeed(state: State, attempt: Attempt) -> Step:
@@ -215,7 +220,8 @@ def _succeed(state: State, attempt: Attempt) -> Step:
 def _give_up(state: State, attempt: Attempt) -> Step:
     """Release what we got, and leave the others a random time to be first."""
     state, effects = lease.release(state, term=attempt.term)
-    return replace(state, attempt=None, claims_not_before=_back_off_until(state)), effects
+    again_at = _back_off_until(state)
+    return replace(state, attempt=None, given_up=attempt, claims_not_before=again_at), effects
 
 
 def _back_off_until(state: State) -> float:

@@ -102,6 +102,7 @@ class Attempt:
     origin: str | None
     noticed_at: float
     is_alone: bool
+    is_called: bool
     is_open: bool = True
 
 
@@ -147,6 +148,7 @@ class State:
     has_joined: bool = False
     tenure: Tenure | None = None
     attempt: Attempt | None = None
+    given_up: Attempt | None = None
     handover: Handover | None = None
     promotion: Promotion | None = None
     is_forced: bool = False

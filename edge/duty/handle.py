@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.duty.guard import frames, leftovers
-from edge.duty.ports import GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
@@ -106,7 +106,10 @@ class Handle:
         self._is_closing, self._unanswered, self._said = False, 0, (-1, -inf)
         self._ended.clear()
         self._ready = asyncio.get_running_loop().create_future()
-        self._process = process = await _start_process()
+        try:
+            self._process = process = await _start_process()
+        except OSError as error:  # a machine that has no room for one more may have it soon
+            raise GuardError(f"the guard cannot be started: {error.strerror}") from None
         name = f"guard {process.pid}"
         self._tasks = [_task(self._listen(process), name)]
         self._send(self._settings.to_message())
@@ -227,7 +230,8 @@ class Handle:
             case "alive":
                 self._unanswered = self._last_asked if self._last_asked > message["n"] else 0
             case "exited":
-                self._callbacks.on_exit(message["name"], message["status"])
+                name, status, by_guard = (message[key] for key in ("name", "status", "by_guard"))
+                self._callbacks.on_exit(Exit(name, status, by_guard))
             case "output":
                 self._callbacks.on_output(message["name"], message["line"])
             case "withdrawn":
@@ -342,7 +346,8 @@ async def _end_of(process: asyncio.subprocess.Process) -> int:
     with suppress(TimeoutError):
         async with asyncio.timeout(EXIT_LIMIT):
             return await process.wait()
-    process.kill()
+    with suppress(ProcessLookupError):  # it has ended after all: we were slow, not he
+        process.kill()
     return await process.wait()
 
 

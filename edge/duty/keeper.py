@@ -19,7 +19,7 @@ from edge.duty.health import ChangedAt
 from edge.duty.hooks import Hooks
 from edge.duty.interfaces import Interfaces
 from edge.duty.lives import Lives
-from edge.duty.ports import GuardError, GuardHandle
+from edge.duty.ports import Exit, GuardError, GuardHandle
 from edge.duty.process import Care, NotStartedError, Supervisor
 from edge.duty.runner import Runner
 from edge.duty.situation import Identity, Situation
@@ -155,8 +155,8 @@ class Keeper:
 
     # What the guard reports
 
-    def exited(self, name: str, status: int) -> None:
-        self._lives.exited(name, status)
+    def exited(self, end: Exit) -> None:
+        self._lives.exited(end)
 
     def output(self, name: str, line: str) -> None:
         self._lives.output(name, line)

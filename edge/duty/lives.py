@@ -5,6 +5,9 @@ Output goes to the log under the program's name. The guard passes on no more tha
 
 import asyncio
 import logging
+import signal
+
+from edge.duty.ports import Exit
 
 log = logging.getLogger("edge.duty")
 
@@ -16,7 +19,7 @@ LINE_LENGTH = 400
 class Life:
     """One run of one program, from just before it is started."""
 
-    def __init__(self, ended: asyncio.Future[int]) -> None:
+    def __init__(self, ended: asyncio.Future[Exit]) -> None:
         self.ended = ended
         self.first_lines: list[str] = []
 
@@ -32,15 +35,15 @@ class Lives:
         life = self._lives[name] = Life(asyncio.get_running_loop().create_future())
         return life
 
-    def exited(self, name: str, status: int) -> None:
-        life = self._lives.get(name)
+    def exited(self, end: Exit) -> None:
+        life = self._lives.get(end.name)
         if life is not None and not life.ended.done():
-            life.ended.set_result(status)
+            life.ended.set_result(end)
 
     def exited_all(self) -> None:
         """The guard is gone, and what it held with it."""
         for name in self._lives:
-            self.exited(name, -9)
+            self.exited(Exit(name, -signal.SIGKILL, by_guard=True))
 
     def output(self, name: str, line: str) -> None:
         text = printable(line)

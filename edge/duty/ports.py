@@ -30,10 +30,19 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """A process has ended, by itself or because the guard ended it, whoever wanted that."""
+
+    name: str
+    status: int  # negative is a signal, as in subprocess
+    by_guard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GuardCallbacks:
     """What the guard reports by itself. Called in the event loop, never from within a request."""
 
-    on_exit: Callable[[str, int], None]  # name, status: negative is a signal, as in subprocess
+    on_exit: Callable[[Exit], None]
     on_output: Callable[[str, str], None]  # name, one line
     on_withdrawn: Callable[[str], None]  # why: "deadline", "asked", "agent_gone"
     on_lost: Callable[[str], None]  # why; everything that it held has been swept by then

@@ -28,6 +28,10 @@ class NotStartedError(Exception):
     """The duty cannot be started. The text is one line for an operator."""
 
 
+class WithdrawnError(Exception):
+    """The guard ended it, together with the duty: no failure of its own."""
+
+
 class Body(Protocol):
     """What a supervisor keeps running: a program of ours, or a unit of systemd's."""
 
@@ -35,7 +39,7 @@ class Body(Protocol):
         """Start it; GuardError if that cannot be."""
 
     async def ended(self) -> str:
-        """Wait until it has ended by itself, and say how."""
+        """Wait until it has ended by itself, and say how. WithdrawnError if the guard was it."""
 
     async def finish(self) -> None:
         """End it, whether it runs or not; GuardError if that failed."""
@@ -75,7 +79,10 @@ class Program:
 
     async def ended(self) -> str:
         assert self._life is not None, "begin comes first"
-        return describe(await self._life.ended) or "ended by itself"
+        over = await self._life.ended
+        if over.by_guard:
+            raise WithdrawnError
+        return describe(over.status) or "ended by itself"
 
     async def finish(self) -> None:
         self._is_running = False
@@ -138,6 +145,8 @@ class Supervisor:
         self._may_be_left = False  # something of the last life
         self._settled = asyncio.Event()  # it is up, or it is known that it will not be soon
         self._trouble = ""
+        self._off_duty = asyncio.Event()
+        self._off_duty.set()
         self._failed_at: deque[float] = deque(maxlen=plan.max_restarts + 1)
         self._failures_in_a_row = 0
 
@@ -176,6 +185,10 @@ class Supervisor:
             await self._body.finish()
 
     async def tell(self, situation: Situation) -> None:
+        if situation.role is Role.HOT:
+            self._off_duty.clear()
+        else:
+            self._off_duty.set()
         await self._body.tell(situation)
 
     async def take_part(self, situation: Situation) -> None:
@@ -207,7 +220,12 @@ class Supervisor:
 
     async def _run(self) -> None:
         while True:
-            self._trouble = await self._live()
+            try:
+                self._trouble = await self._live()
+            except WithdrawnError:  # only an instance lives to see that the duty is over
+                await self._off_duty.wait()
+                await asyncio.sleep(self.plan.restart_delay)
+                continue
             delay = self._note_failure()
             log.warning("%s %s; again in %g s", self._title, self._trouble, delay)
             await asyncio.sleep(delay)

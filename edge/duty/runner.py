@@ -40,7 +40,7 @@ class Runner:
             # early Pythons 3.11 do not tell its end from the cancellation.
             await asyncio.wait({life.ended}, timeout=limit)
             is_over = life.ended.done()
-            problem = describe(life.ended.result()) if is_over else _too_long(limit)
+            problem = describe(life.ended.result().status) if is_over else _too_long(limit)
         except GuardError as error:
             return Outcome(f"{CANNOT_RUN}: {error}")
         finally:

@@ -15,7 +15,7 @@ from edge.core.model import Role
 from edge.duty.handle import GuardSettings, Handle
 from edge.duty.health import ChangedAt
 from edge.duty.keeper import Callbacks, Keeper
-from edge.duty.ports import GuardCallbacks, GuardError
+from edge.duty.ports import Exit, GuardCallbacks, GuardError
 from edge.duty.situation import Identity, Situation
 from edge.duty.tasks import Tasks
 from edge.settings.duty import Duty
@@ -178,9 +178,9 @@ class GuardedDuty:
     def _note_step(self, name: str, milliseconds: float) -> None:
         self._steps = [*self._steps, (name, milliseconds)][-STEPS_MAX:]
 
-    def _exited(self, name: str, status: int) -> None:
+    def _exited(self, end: Exit) -> None:
         if self._keeper is not None:
-            self._keeper.exited(name, status)
+            self._keeper.exited(end)
 
     def _output(self, name: str, line: str) -> None:
         if self._keeper is not None:

@@ -86,6 +86,51 @@ def test_the_target_waits_for_the_releases_that_are_still_under_way() -> None:
     assert lab.state.term == 5
 
 
+def after_a_first_attempt(lab: Lab) -> None:
+    """Called by name, and nothing came back in time: given up, and its claims released."""
+    lab.echoes = False
+    lab.foreign_everywhere(Kind.RELEASE, to="white", term=4)
+    lab.wait(TIMING.claim_timeout + 0.001)
+    assert lab.state.attempt is None
+    lab.echoes = True
+    for sent in [*lab.published(Kind.CLAIM), *lab.published(Kind.RELEASE)]:
+        lab.echo(sent)
+
+
+def test_the_second_attempt_of_a_switchover_is_one_as_well() -> None:
+    lab = standby_lab(me="white")
+    called_at = lab.now
+    after_a_first_attempt(lab)
+    lab.wait(TIMING.backoff_max + CLAIM_AFTER)
+    assert lab.state.tenure is not None
+    assert lab.state.term == 6
+    assert lab.state.tenure.reason == "switchover"
+    assert lab.state.tenure.noticed_at == called_at
+
+
+def test_a_second_attempt_has_a_cause_of_its_own_when_another_node_has_tried() -> None:
+    lab = standby_lab(me="white")
+    after_a_first_attempt(lab)
+    lab.foreign_everywhere(Kind.CLAIM, term=7)
+    lab.foreign_everywhere(Kind.RELEASE, term=7)
+    lab.wait(TIMING.backoff_max + CLAIM_AFTER)
+    assert lab.state.tenure is not None
+    assert lab.state.term == 8
+    assert lab.state.tenure.reason == "released"
+
+
+def test_a_second_attempt_has_a_cause_of_its_own_when_another_node_was_hot() -> None:
+    """It may have won with a lower term than the attempt had."""
+    lab = standby_lab(three_group(), me="white")
+    after_a_first_attempt(lab)
+    lab.word("black", role=Role.STANDBY, term=4)
+    lab.word("green", role=Role.HOT, term=4)
+    lab.wait(TIMING.backoff_max + 2 * CLAIM_AFTER)
+    assert lab.state.tenure is not None
+    assert lab.state.tenure.origin == "green"
+    assert lab.state.tenure.reason != "switchover"
+
+
 def test_the_target_claims_even_when_the_group_is_paused() -> None:
     lab = standby_lab()
     lab.order(PauseOrder(is_on=True))

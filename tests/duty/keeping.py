@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from edge.duty.handle import GuardSettings, Handle
 from edge.duty.keeper import Callbacks, Keeper
-from edge.duty.ports import GuardCallbacks, GuardHandle
+from edge.duty.ports import Exit, GuardCallbacks, GuardHandle
 from edge.duty.situation import Identity
 from edge.settings.duty import Duty
 from tests.duty.recording_guard import RecordingGuard
@@ -69,8 +69,8 @@ class Told:
             step=lambda name, _: self.steps.append(name),
         )
 
-    def _exited(self, name: str, status: int) -> None:
-        self.keeper.exited(name, status)
+    def _exited(self, end: Exit) -> None:
+        self.keeper.exited(end)
 
     def _output(self, name: str, line: str) -> None:
         self.keeper.output(name, line)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from edge.duty.ports import GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
 
 
 class RecordingGuard:
@@ -135,7 +135,7 @@ class RecordingGuard:
                 self.callbacks.on_output(name, line.decode(errors="replace").rstrip("\n"))
         status = await child.wait()
         self._signal(child, signal.SIGKILL)
-        self._tell(lambda callbacks: callbacks.on_exit(name, status))
+        self._tell(lambda callbacks: callbacks.on_exit(Exit(name, status)))
 
     def _tell(self, tell: Callable[[GuardCallbacks], None]) -> None:
         if self.callbacks is not None:

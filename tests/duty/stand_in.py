@@ -54,7 +54,7 @@ class StandIn:
         order["addresses"] = tuple((text, interface) for text, interface in order["addresses"])
         self._lease = order["lease"]
         callbacks = GuardCallbacks(
-            on_exit=lambda name, status: tell(exited=name, status=status),
+            on_exit=lambda end: tell(exited=end.name, status=end.status),
             on_output=lambda name, line: tell(output=name, line=line),
             on_withdrawn=lambda why: tell(withdrawn=why),
             on_lost=self._lost,

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge.duty.guard import packets
+from edge.duty.guard.addresses import Addresses
+from edge.duty.guard.loop import Loop
 from edge.duty.guard.netlink import Address, Changes, parse
+from edge.duty.guard.probe import Manner
 from tests.duty.stage import Agent, Machine, is_gone
 from tests.lan.deadline import SCALE, holds_for, wait_until
 
@@ -317,6 +320,32 @@ def test_guard_that_wakes_after_its_lease_takes_nothing(machines: Machines, addr
         agent.wait(lambda news: "refused" in news, "refused")
         was_there = any(isinstance(each, Address) for each in changes.read())
     assert not was_there
+
+
+def test_nothing_is_added_past_the_deadline(machines: Machines) -> None:
+    """The guard may have been frozen between the answer of the network and the kernel's."""
+    white, *_ = machines
+    said: list[str] = []
+    with white.namespace.entered():
+        addresses = Addresses(Loop(), 1, Manner(probes=0, wait=0.0, patience=0.0))
+    kept = (addresses._kernel, addresses._changes)
+    with closing(kept[0]), closing(kept[1]), white.namespace.entered():
+        addresses.hold(ADDRESSES[0], "lan", lambda: time.monotonic() - 0.001, said.append)
+        for wire in addresses._wires.values():
+            wire.close()
+    assert said == [f"{ADDRESSES[0]} on lan: the lease is over"]
+    assert not addresses.is_any_held()
+    assert ADDRESSES[0] not in white.addresses()
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_changed_hardware_address_is_announced(machines: Machines, address: str) -> None:
+    white, black, _ = machines
+    hot(white).hold(address)
+    with listening(black) as sniffer:
+        white.namespace.ip("link", "set", "lan", "address", "02:00:00:00:00:77")
+        wait_until(lambda: packets.readable(hears(sniffer, address)) == white.mac(), "announced")
+    assert white.mac() == "02:00:00:00:00:77"
 
 
 @pytest.mark.parametrize("address", ["10.9.0.50/24", "fd00:9::50/64"])

@@ -1,6 +1,7 @@
 """The agent's side of the guard, in the test's own event loop and with a guard of its own."""
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -9,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge.duty.handle import GuardSettings, Handle
+import edge.duty.handle
+from edge.duty.handle import EXIT_LIMIT, GuardSettings, Handle, _end_of
 from edge.duty.ports import GuardCallbacks, GuardError, GuardHandle, Spawn
 from tests.duty.stage import is_gone, marked, unique_group
-from tests.lan.deadline import SCALE
+from tests.lan.deadline import SCALE, wait_until
 from tests.shell.raw_broker import until
 
 LEASE = 1.0
@@ -30,7 +32,7 @@ class Heard:
 
     def callbacks(self) -> GuardCallbacks:
         return GuardCallbacks(
-            on_exit=lambda name, status: self._hear(self.exits, (name, status)),
+            on_exit=lambda end: self._hear(self.exits, (end.name, end.status)),
             on_output=lambda name, line: self._hear(self.lines, (name, line)),
             on_withdrawn=lambda why: self._hear(self.withdrawn, why),
             on_lost=lambda why: self._hear(self.lost, why),
@@ -143,6 +145,37 @@ async def test_frozen_guard_of_a_standby_is_noticed(handle: Handle, heard: Heard
     os.kill(pid, signal.SIGSTOP)
     await heard.until(heard.lost)
     assert is_gone(pid)
+
+
+async def test_guard_that_cannot_be_started_is_said_in_words(
+    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent whose guard died tries again; a full table of processes is no end of its own."""
+    handle = Handle(settings, heard.callbacks())
+    with monkeypatch.context() as full:
+        full.setattr(edge.duty.handle, "_start_process", _no_room)
+        with pytest.raises(GuardError, match="cannot be started: Resource temporarily unavailable"):
+            await handle.start()
+    await handle.start()
+    await handle.close()
+
+
+async def _no_room() -> asyncio.subprocess.Process:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_end_heard_together_with_the_end_of_patience(turns: int) -> None:
+    """A stall of ours, so many turns of the loop after he ended: then both are due at once."""
+    process = await asyncio.create_subprocess_exec("sleep", "1000")
+    ending = asyncio.create_task(_end_of(process))
+    await asyncio.sleep(0)
+    process.kill()
+    wait_until(lambda: is_gone(process.pid), "he ended")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    time.sleep(2 * EXIT_LIMIT)  # noqa: ASYNC251 - the stall itself
+    assert await ending == -signal.SIGKILL
 
 
 async def test_open_request_fails_when_the_guard_dies(handle: Handle, heard: Heard) -> None:

@@ -1,6 +1,7 @@
 """The keeper with a real guard: hooks and processes that do their worst, leases that end."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -143,6 +144,23 @@ async def test_a_deadline_that_passes_ends_the_duty(tmp_path: Path) -> None:
         await kept.hot(8)
 
 
+async def test_an_instance_whose_lease_ends_while_it_should_leave_comes_back(
+    tmp_path: Path,
+) -> None:
+    note = tmp_path / "note"
+    command = ["sh", "-c", 'echo "$EDGE_ROLE" >> "$0"; exec cat', str(note)]
+    driver = process("driver", command, run_on="always", instance=True, max_restarts=0)
+    slow = {"on_standby": ["sleep", "2"], "timeout": 20 * SCALE}
+    async with guarding(lease=1.0, process=[driver], hook=[slow]) as kept:
+        kept.extend()
+        await kept.hot()
+        kept.keeper.stop(7)
+        kept.extend(8, 1.0)  # sooner than the hook ends
+        await until(lambda: kept.withdrawals == ["deadline"])
+        await until(lambda: note.read_text().split() == ["starting", "standby"])
+        assert kept.fitness == []
+
+
 async def test_a_guard_that_is_killed_ends_the_duty() -> None:
     async with guarding(process=[process("a"), process("b", run_on="always")]) as kept:
         kept.extend()
@@ -154,6 +172,29 @@ async def test_a_guard_that_is_killed_ends_the_duty() -> None:
         (report,) = kept.reports
         assert report.startswith("failed 7: the guard was lost (")
         assert not [each for each in children if lives(each)]
+
+
+STUBBORN = ["sh", "-c", "trap '' TERM; while true; do sleep 1000; done"]
+
+
+@pytest.mark.parametrize("end", ["deadline", "stop at once", "guard killed"])
+async def test_what_the_guard_ends_has_not_failed(end: str) -> None:
+    """Not even once may this process fail; the stubborn one leaves time to take note of it."""
+    pump = process("pump", max_restarts=0)
+    async with guarding(lease=1.0, process=[pump, process("b", STUBBORN)]) as kept:
+        kept.extend()
+        await kept.hot()
+        match end:
+            case "deadline":
+                kept.extend(8, 1.0)
+            case "stop at once":
+                kept.keeper.stop(7, at_once=True)
+            case "guard killed":
+                assert kept.guard.pid is not None
+                os.kill(kept.guard.pid, signal.SIGKILL)
+        await until(lambda: bool(kept.reports))
+    assert kept.fitness == []
+    assert kept.alerts == []
 
 
 async def test_without_a_lease_nothing_starts() -> None:

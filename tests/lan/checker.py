@@ -4,7 +4,8 @@ A claim is the node's own word (its state topic) on its own broker, seen from in
 namespace, so that an isolated node is heard too and no network delay blurs the order. It begins
 when "hot" is delivered there and ends at the earliest of: the node's own word that it is no
 longer hot; the moment at which its process was killed or frozen. A frozen or killed process
-holds no lease and acts on nothing; what it left on a broker is stale, not a claim.
+holds no lease and acts on nothing; what it left on a broker is stale, not a claim. So is the one
+word that it may have been about to say, if its next one takes that back at once.
 
 Precision. Both ends are seen late by the broker's and the observer's turn-round, which the
 observer measures all the time with pings. Seeing the old one's end late can only invent an
@@ -22,6 +23,8 @@ from tests.lan.observer import Attached, Delivered, Detached, Entry
 
 HAND_OVER = 0.02
 PING_WINDOW = 1.0
+# From the word that was interrupted by a freeze to the one after it: a turn of the agent's loop.
+ONE_TURN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class _ClaimReader:
         self.may_claim = False
         self.believes_retained = True
         self.own_broker_seen = False
+        self.is_interrupted = False
+        self.was_interrupted = False
 
     def read(self, item: Entry | Mark) -> None:
         match item:
@@ -123,6 +128,7 @@ class _ClaimReader:
                 self.may_claim, self.believes_retained = True, True
             case Resumed():
                 self.may_claim, self.believes_retained = True, False
+                self.is_interrupted = True
             case Ended():
                 self.may_claim = False
                 self._close(item.at)
@@ -147,11 +153,15 @@ class _ClaimReader:
         if is_hot and message.via == self.node:
             self._claim(message, state)
         elif not is_hot and self._may_end(message, state):
+            self._take_back(message.at)
             self._close(message.at)
+        if message.via == self.node and not message.retained:
+            self.is_interrupted = False
 
     def _claim(self, message: Delivered, state: dict[str, object]) -> None:
         if self.open or not self.may_claim or (message.retained and not self.believes_retained):
             return
+        self.was_interrupted = self.is_interrupted
         term = state.get("term")
         self.open = Claim(
             self.node,
@@ -167,6 +177,10 @@ class _ClaimReader:
             return True
         newer = self.open is not None and str(state.get("since")) > self.open.since
         return newer and not self.own_broker_seen
+
+    def _take_back(self, at: float) -> None:
+        if self.open is not None and self.was_interrupted and at - self.open.start < ONE_TURN:
+            self.open = None
 
     def _close(self, at: float) -> None:
         if self.open is not None:

@@ -43,14 +43,12 @@ name = "warmer"
 command = {warmer}
 run_on = "standby"
 stop_timeout = 60
-max_restarts = 1000
 
 [[duty.process]]
 name = "pump"
 command = {pump}
 stop_timeout = 60
 start_timeout = 60
-max_restarts = 1000
 health = {{ command = {health}, timeout = 60 }}
 
 [[duty.hook]]
@@ -190,8 +188,7 @@ class Stage:
         one, other = self.group.file.nodes
         for name in (one, other):
             if name in self.group.processes:
-                with suppress(ProcessLookupError):  # a child of its ended meanwhile
-                    self.group.processes[name].thaw()
+                self.group.processes[name].thaw()
             else:
                 self.group.start(name)
         self.group.wait_for(lambda: self.is_well(one, other), "a hot node and a ready one", 60)
@@ -203,9 +200,17 @@ class Stage:
         return len(doing) == len(idle) == 1 and self.group.is_redundant(doing[0], idle)
 
     def guard_of(self, node: str) -> int:
-        """The agent's child that runs nothing but the guard; 0 while there is none."""
-        found = children(self.group.processes[node].pid)
-        return next((pid for pid in found if "edge.duty.guard.main" in command_line(pid)), 0)
+        """The agent's child that runs nothing but the guard. The kernel's list of children may
+        miss one while others come and go."""
+        found: list[int] = []
+
+        def look() -> list[int]:
+            every = children(self.group.processes[node].pid)
+            found[:] = [pid for pid in every if "edge.duty.guard.main" in command_line(pid)]
+            return found
+
+        wait_until(look, f"{node} has a guard", 20, self.group.explain)
+        return found[0]
 
     # Faults
 

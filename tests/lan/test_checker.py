@@ -66,6 +66,17 @@ def test_frozen_node_claims_again_only_by_a_live_word() -> None:
     assert intervals([*stale, says(6, "hot")], marks) == [(1, 2), (6, math.inf)]
 
 
+def test_word_interrupted_by_a_freeze_is_no_claim_if_it_is_taken_back_at_once() -> None:
+    marks: list[Mark] = [Ended(2, "white"), Resumed(4, "white")]
+    said_late = [says(4.01, "hot"), says(4.05, "standby")]
+    assert intervals([*said_late], marks) == []
+    assert intervals([says(4.01, "hot"), says(4.2, "standby")], marks) == [(4.01, 4.2)]
+    assert intervals([says(4.01, "hot")], marks) == [(4.01, math.inf)]
+    again = [says(4.06, "hot"), says(4.08, "standby")]
+    assert intervals([*said_late, *again], marks) == [(4.06, 4.08)]
+    assert intervals([*said_late], []) == [(4.01, 4.05)]
+
+
 def test_retained_word_of_a_fresh_start_counts() -> None:
     assert intervals([says(1, "hot", retained=True)]) == [(1, math.inf)]
 

@@ -1,6 +1,7 @@
 """The agent with everything around it recorded: what a full disk and strangers make it do."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -199,6 +200,28 @@ async def test_an_agent_that_has_left_says_nothing_more() -> None:
     node.agent.requested(Link("white"), Message(TOPICS.request("ping"), b""))
     node.agent.begin()
     assert counts == {link: len(path.sent) for link, path in node.paths.items()}
+
+
+async def test_a_node_that_stood_still_does_not_say_that_it_was_hot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frozen in the step in which it became hot; when it goes on somebody else may be."""
+    node = Node()
+    stalls: list[int] = []
+
+    def stall(term: int, _reason: str) -> None:
+        stalls.append(term)
+        time.sleep(1.1 * GROUP.timing.lease)
+
+    monkeypatch.setattr(node.duty, "start", stall)
+    node.connect()
+    await until(lambda: bool(stalls) and node.agent.state.tenure is None)
+    sent = [each for path in node.paths.values() for each in path.sent]
+    words = [each.payload for each in sent if each.topic == TOPICS.node_state("white")]
+    assert words
+    assert not [each for each in words if b'"role":"hot"' in each]
+    assert b"white" not in {each.payload for each in sent if each.topic == TOPICS.hot}
+    node.leave()
 
 
 async def test_our_own_old_will_is_overwritten() -> None:

@@ -41,13 +41,17 @@ class Held:
         "text",
         "then",
         "timers",
+        "until",
     )
 
-    def __init__(self, text: str, interface: str, address: Address, then: Then) -> None:
+    def __init__(
+        self, text: str, interface: str, address: Address, until: Callable[[], float], then: Then
+    ) -> None:
         self.text = text
         self.then = then
         self.interface = interface
         self.address = address
+        self.until = until
         self.is_there = False
         self.kernel_until = 0.0
         self.probe: Probe | None = None
@@ -73,6 +77,7 @@ class Addresses:
         self._kernel = Kernel()
         self._changes = Changes()
         self._held: dict[tuple[str, str], Held] = {}
+        self._wires: dict[tuple[str, str], Wire] = {}
         loop.add(self._changes.fileno(), self._changed)
 
     def hold(self, text: str, interface: str, until: Callable[[], float], then: Then) -> None:
@@ -81,21 +86,20 @@ class Addresses:
             then("")
             return
         try:
-            held = Held(text, interface, _address(text, interface), then)
-            wire = Wire(interface, held.address.packed)
+            held = Held(text, interface, _address(text, interface), until, then)
+            wire = self._wire(held)
         except OSError as error:
             then(_in_words(error, text))
             return
 
         def answered(mac: bytes | None) -> None:
             held.probe = None
-            self._answered(held, mac, until)
+            self._answered(held, mac)
 
         self._held[text, interface] = held
         if wire.is_ethernet and self._manner.probes:
             held.probe = Probe(self._loop, wire, held.address.packed, self._manner, answered)
         else:
-            wire.close()
             answered(None)
 
     def is_any_held(self) -> bool:
@@ -119,24 +123,31 @@ class Addresses:
                     lifetime = self._start_lifetime(held, until)
                     self._kernel.refresh(held.address, lifetime)
 
-    def _answered(self, held: Held, mac: bytes | None, until: Callable[[], float]) -> None:
-        if mac is not None:
+    def _answered(self, held: Held, mac: bytes | None) -> None:
+        whose = f"another machine ({packets.readable(mac)}) answers for it" if mac else ""
+        why = whose or self._take(held)
+        if why:
             del self._held[held.text, held.interface]
-            held.then(f"another machine ({packets.readable(mac)}) answers for it")
-            return
-        try:
-            self._add(held, until())
-        except OSError as error:
-            del self._held[held.text, held.interface]
-            held.then(_in_words(error, held.text))
-        else:
-            held.then("")
+        held.then(why)
 
-    def _add(self, held: Held, until: float) -> None:
+    def _take(self, held: Held) -> str:
+        """What went wrong, or nothing."""
+        try:
+            is_added = self._add(held)
+        except OSError as error:
+            return _in_words(error, held.text)
+        return "" if is_added else "the lease is over"
+
+    def _add(self, held: Held) -> bool:
+        """The last look at the clock comes just before: we may have been frozen until now."""
         _keep_the_others(held.interface)
+        until = held.until()
+        if time.monotonic() >= until:
+            return False
         self._kernel.add(held.address, self._start_lifetime(held, until))
         held.is_there = True
         self._announce(held)
+        return True
 
     def _start_lifetime(self, held: Held, until: float) -> int:
         now = time.monotonic()
@@ -149,10 +160,21 @@ class Addresses:
             timer.cancel()
 
         def announce() -> None:
-            _announce(held)
+            with suppress(OSError):  # an interface that went: its coming back is news
+                self._wire(held).announce(held.address.packed)
 
         announce()
         held.timers = [self._loop.after(each, announce) for each in ANNOUNCED_AFTER[1:]]
+
+    def _wire(self, held: Held) -> Wire:
+        """Kept when the address is dropped; an interface that came back needs another one."""
+        key, index = (held.text, held.interface), held.address.index
+        wire = self._wires.get(key)
+        if wire is None or wire.index != index:
+            self._wires[key] = Wire(held.interface, index, held.address.packed)
+            if wire is not None:
+                wire.close()
+        return self._wires[key]
 
     def _remove(self, held: Held) -> str:
         held.cancel()
@@ -190,7 +212,7 @@ class Addresses:
     def _put_back_soon(self, held: Held) -> None:
         def put_back() -> None:
             with suppress(OSError):  # the interface went again: its coming back is news
-                self._add(held, held.kernel_until + KERNEL_IS_EARLY)
+                self._add(held)
 
         for timer in held.timers:
             timer.cancel()
@@ -226,16 +248,6 @@ def _is_same(one: Address, other: Address) -> bool:
 def _address(text: str, interface: str) -> Address:
     packed, prefix = parse(text)
     return Address(packed, prefix, socket.if_nametoindex(interface))
-
-
-def _announce(held: Held) -> None:
-    """Sent by a socket of its own each time: the interface may be another one by now."""
-    with suppress(OSError):
-        wire = Wire(held.interface, held.address.packed)
-        if wire.is_ethernet:
-            for frame in packets.announcements(wire.mac, held.address.packed):
-                wire.send(frame)
-        wire.close()
 
 
 def _keep_the_others(interface: str) -> None:

@@ -197,7 +197,9 @@ class Guard:
 
     def _start(self, process: Process, message: Message) -> None:
         def exited(each: Process) -> None:
-            self._say(**{"is": "exited", "name": each.name, "status": each.status})
+            by_guard = each.kill_at is not None
+            news = {"name": each.name, "status": each.status, "by_guard": by_guard}
+            self._say(**{"is": "exited", **news})
 
         reports = Reports(
             lambda each: self._answer(message, pid=each.pid),

@@ -41,6 +41,7 @@ class Probe:
         self._then = then
         self._timers: list[Timer] = []
         self._give_up_at = time.monotonic() + manner.patience
+        wire.listen()
         loop.add(wire.fileno(), self._hear)
         self._ask()
 
@@ -48,7 +49,7 @@ class Probe:
         for timer in self._timers:
             timer.cancel()
         self._loop.remove(self._wire.fileno())
-        self._wire.close()
+        self._wire.stop_listening()
 
     def _ask(self) -> None:
         manner = self._manner
