@@ -393,5 +393,7 @@ def do_nothing(*_: object) -> None:
     ],
 )
 def test_a_broken_broker_is_found(place: type, name: str, value: object) -> None:
+    """What is drawn depends also on which modules the process has imported, and one bound is
+    missed once in ten times; it ends with the first find."""
     with patch.object(place, name, value), pytest.raises(AssertionError):
-        run(BOUND, (Phase.generate,))
+        run(10 * BOUND, (Phase.generate,))
