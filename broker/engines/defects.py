@@ -40,6 +40,7 @@ _DEFECTS: dict[EngineName, tuple[Defect, ...]] = {
         Defect(
             "acknowledged_messages_survive_the_disconnect",
             "amqtt loses messages that it has acknowledged when their sender disconnects at once",
+            shows_always=False,
         ),
         Defect(
             "a_crowd_reconnects_while_topics_are_retained",
