@@ -22,7 +22,7 @@ TOO_LATE = "duty_did_not_start"
 # After a duty that did not start a node stands back, longer each time in a row, seconds.
 STAND_BACK = 1.0
 STAND_BACK_MAX = 60.0
-FAILED_STARTS_COUNTED = 7  # by then the longest time is reached
+MOST_DOUBLINGS = 6  # by then the longest time is reached
 
 
 def obey(state: State, event: Ordered) -> Step:
@@ -127,14 +127,14 @@ def _is_given_up(state: State, handover: Handover) -> bool:
 def _after_failed_start(state: State) -> State:
     """Where nobody can do the duty, nobody needs to find that out again and again at full speed:
     each attempt costs a term, a write to every disk and a line in every history."""
-    count = min(state.failed_starts + 1, FAILED_STARTS_COUNTED)
+    count = state.failed_starts + 1
     until = max(state.yields_until, state.now + stand_back(count))
     return replace(state, failed_starts=count, yields_until=until)
 
 
 def stand_back(failed_starts: int) -> float:
     """How long this node leaves it to others after so many duties that did not start."""
-    return min(STAND_BACK * 2.0 ** min(failed_starts - 1, 10), STAND_BACK_MAX)
+    return min(STAND_BACK * 2.0 ** min(failed_starts - 1, MOST_DOUBLINGS), STAND_BACK_MAX)
 
 
 def _duty_lost(state: State, tenure: Tenure) -> Step:
