@@ -182,6 +182,8 @@ class Handle:
         await self._ask("drop_farewell", name=name)
 
     def extend(self, term: int, deadline: float) -> None:
+        if self._process is None or self._is_closing:
+            return  # there is nobody to answer it
         said_term, said_deadline = self._said
         if term == said_term and deadline < said_deadline + SMALLEST_STEP:
             return

@@ -147,6 +147,32 @@ async def test_frozen_guard_of_a_standby_is_noticed(handle: Handle, heard: Heard
     assert is_gone(pid)
 
 
+async def test_deadline_said_while_the_guard_starts_is_not_waited_for(
+    settings: GuardSettings, heard: Heard
+) -> None:
+    """A lease is won while a lost guard is being replaced: the new one owes no answer to that."""
+    handle = Handle(settings, heard.callbacks())
+    starting = asyncio.create_task(handle.start())
+    await asyncio.sleep(0)
+    hot(handle)
+    await starting
+    guard = handle.pid
+    await asyncio.sleep(LEASE)  # three times as long as a guard may be silent
+    assert (handle.pid, heard.lost) == (guard, [])
+    await handle.close()
+
+
+async def test_end_of_what_has_just_been_started_takes_no_grace(handle: Handle) -> None:
+    """The fork is not a program yet, and it ignores SIGTERM as the guard does."""
+    hot(handle)
+    starting = asyncio.create_task(handle.spawn(Spawn("a", ("sleep", "1000"))))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20 * SCALE):
+        await handle.end("a", 1000.0)
+        with pytest.raises(GuardError, match="ended while it started"):
+            await starting
+
+
 async def test_guard_that_cannot_be_started_is_said_in_words(
     settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,8 +125,8 @@ class Processes:
         """In this order. Whole sessions first, as that takes no time; then whoever left them."""
         new = [each for each in ending if each.kill_at is None]
         for process in new:
-            if process.pid is not None:
-                _send(-process.pid, signal.SIGTERM)
+            if process.pid is not None and not _send(-process.pid, signal.SIGTERM):
+                _send(process.pid, signal.SIGTERM)  # it has no session of its own yet
         for process in ending:
             process.kill_at = min(kill_at(process), process.kill_at or inf)
         members = self._members() if any(each.cgroup is None for each in new) else {}
@@ -297,9 +297,11 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _send(pid: int, number: int) -> None:
+def _send(pid: int, number: int) -> bool:
     with suppress(OSError):
         os.kill(pid, number)
+        return True
+    return False
 
 
 def _ended_children() -> list[tuple[int, int]]:

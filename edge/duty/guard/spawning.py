@@ -5,6 +5,7 @@ import os
 from _collections_abc import Callable, Mapping, Sequence
 
 from edge.duty.guard import cgroup, privilege
+from edge.duty.guard.small import signal
 
 EXIT_NOT_STARTED = 127
 
@@ -44,14 +45,20 @@ class Started:
 
 
 def start(plan: Plan) -> Started:
-    """Fork; everything else happens in the child, so that a slow disk does not hold us up."""
+    """Fork; everything else happens in the child, so that a slow disk does not hold us up.
+
+    We ignore SIGTERM, and so does a fork of ours until it is made ordinary: what comes before is
+    kept back, not lost, or whoever ends it at once would wait for the whole grace.
+    """
     output, output_there = os.pipe()
     stdin_there, stdin = os.pipe()
     trouble, trouble_there = os.pipe()
     parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     pid = os.fork()
     if pid == 0:
         _be_child(plan, parent, (stdin_there, output_there, trouble_there))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     for each in (output_there, stdin_there, trouble_there):
         os.close(each)
     for each in (output, stdin, trouble):
