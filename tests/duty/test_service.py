@@ -86,6 +86,16 @@ async def test_a_start_while_the_guard_is_replaced_is_answered() -> None:
         await until(lambda: DutyStopped(9) in told.events or DutyStarted(9) in told.events)
 
 
+async def test_hot_at_once_after_the_guard_was_replaced() -> None:
+    """What runs on a standby has just been started again, and ends without using up its grace."""
+    warmer = {**PROCESS, "name": "warmer", "run_on": "standby", "stop_timeout": 1000}
+    async with serving(process=(PROCESS, warmer)) as told:
+        kill_guard(told)
+        await until(lambda: told.events and told.events[-1] == FitnessChanged(""))
+        start(told, 8)
+        await until(lambda: DutyStarted(8) in told.events)
+
+
 async def test_what_ends_during_the_close_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     """Else every hook and every systemctl of the end would be waited for until its limit."""
     hook = {"on_standby": ("true",), "timeout": 2 * SCALE}
