@@ -254,6 +254,8 @@ class Agent:
             self._tools.recorder.note_failure(now, jitter, event, error)
             raise
         self._tools.recorder.note(now, jitter, event, effects, self._state)
+        if before.is_hot and not self._state.is_hot:
+            self._tools.board.update(self._state)  # before the record that lets another one be hot
         for effect in effects:
             self._carry_out(effect)
         self._tell_duty(before)

@@ -11,7 +11,7 @@ import pytest
 from edge.adapters.netcheck import NetworkCheck, connects, ping
 from edge.agent import Agent, Tools
 from edge.board import Board, Identity
-from edge.core.events import HeartbeatSeen
+from edge.core.events import DutyStopped, HeartbeatSeen
 from edge.core.model import Group, Kind, Link, Member, Pause, Policy, Record, RecordId, Saved
 from edge.core.step import start
 from edge.duty.idle import IdleDuty
@@ -221,6 +221,30 @@ async def test_a_node_that_stood_still_does_not_say_that_it_was_hot(
     assert words
     assert not [each for each in words if b'"role":"hot"' in each]
     assert b"white" not in {each.payload for each in sent if each.topic == TOPICS.hot}
+    node.leave()
+
+
+async def test_it_is_no_longer_said_hot_before_the_lease_is_given_up() -> None:
+    """Who hears the release may be hot while this process waits for the processor."""
+    node = Node()
+    node.connect()
+    await until(lambda: node.agent.state.tenure is not None)
+    tenure = node.agent.state.tenure
+    assert tenure is not None
+    for path in node.paths.values():
+        path.sent.clear()
+    node.agent.tell(DutyStopped(tenure.term))
+    released = [path for path in node.paths.values() if path.kinds() == ["release"]]
+    assert len(released) >= 2
+    for path in released:
+        topics = [each.topic for each in path.sent]
+        assert topics.index(TOPICS.node_state("white")) < topics.index(TOPICS.lease)
+        word = decode_response(path.sent[topics.index(TOPICS.node_state("white"))].payload)
+        assert word is not None
+        assert word["role"] == "standby"
+    own = [each.topic for each in node.paths[Link("white")].sent]
+    own_views = {TOPICS.hot, TOPICS.node_role("white"), TOPICS.state}
+    assert own_views <= set(own[: own.index(TOPICS.lease)])
     node.leave()
 
 
