@@ -13,7 +13,7 @@ from edge.duty.runner import Runner
 from edge.settings.duty import Health
 from tests.duty.keeping import SCALE
 from tests.duty.recording_guard import RecordingGuard
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

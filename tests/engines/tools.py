@@ -5,9 +5,11 @@ import random
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 from broker.client import Client, Login, Message
@@ -20,6 +22,11 @@ from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, 
 # Generous: the machine may be busy. A deadline only ends a test that has failed already.
 DEADLINE = 15.0
 HOST = "127.0.0.1"
+
+# Workers of one run, and runs of several people, look for ports at the same time.
+BLOCK_SIZE = 200
+BLOCKS = (10_000, 32_000, BLOCK_SIZE)
+_claims: list[socket.socket] = []
 
 EVERYTHING = Role(
     "everything", (Rule(Action.PUBLISH, "#", True), Rule(Action.SUBSCRIBE, "#", True))
@@ -63,12 +70,30 @@ class ReferenceMosquitto:
 
 
 def free_port() -> int:
-    """A port that nobody has, below those that the system gives to clients (32768 and up)."""
+    """A port that nobody has, nor any other test until much later: who asks binds it later.
+
+    It is below those that the system gives to clients (32768 and up).
+    """
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = next(_own_ports())
         with suppress(OSError), socket.socket() as probe:
             probe.bind((HOST, port))
             return port
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """The ports of a block that belongs to this process as long as it lives, again and again."""
+    while True:
+        begin = random.SystemRandom().randrange(*BLOCKS)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0edge-test-ports-{begin}")
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return cycle(range(begin, begin + BLOCK_SIZE))
 
 
 def open_settings(port: int) -> BrokerSettings:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from broker.settings import Listener, TlsFiles, Transport, to_json
+from tests.engines.tools import free_port
 from tests.mqtt.certificates import Authority
-from tests.mqtt.test_server import free_port
 from tests.mqtt.tools import settings
 
 DEADLINE = 30.0

@@ -36,7 +36,8 @@ from broker.server.server import Server
 from broker.settings import BrokerSettings, Listener, Persistence, to_json
 from broker.store import files as store
 from broker.store import keeper
-from tests.mqtt.test_server import Raw, free_port, until
+from tests.engines.tools import free_port
+from tests.mqtt.test_server import Raw, until
 from tests.mqtt.tools import settings
 
 DEADLINE = 30.0

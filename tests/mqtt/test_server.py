@@ -30,19 +30,13 @@ from broker.protocol.packets import (
 )
 from broker.server.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
+from tests.engines.tools import free_port
 from tests.mqtt.tools import settings
 from tests.mqtt.transports import open_streams
 
 T = TypeVar("T")
 DEADLINE = 20.0
 WILL = Will("will", b"gone", 0, retain=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -25,7 +25,8 @@ from broker.settings import (
     Rule,
     Transport,
 )
-from tests.mqtt.test_server import Raw, free_port
+from tests.engines.tools import free_port
+from tests.mqtt.test_server import Raw
 
 DEADLINE = 30.0
 CONFIG = Path(__file__).parents[2] / "config"

@@ -28,7 +28,7 @@ from edge.adapters.mqtt import (
 )
 from edge.ports import Message
 from edge.wire import broker_token
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 
 TIMEOUT = 60.0 * float(os.environ.get("EDGE_TEST_TIMEOUT_SCALE", "1"))
 

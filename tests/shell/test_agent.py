@@ -29,7 +29,7 @@ from edge.wire import (
     record_payload,
     seal,
 )
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 from tests.shell.raw_broker import raw_broker, until
 
 KEY = mac_key(b"0123456789abcdef", "RPI")

@@ -11,9 +11,9 @@ from edge.commands.check_machine import Finding, Level, machine_findings, port_i
 from edge.commands.check_policy import policy_findings
 from edge.commands.check_tls import tls_findings
 from edge.settings import Settings
+from tests.engines.tools import free_port
 from tests.mqtt.certificates import Authority
 from tests.shell.fake_group import STATE, edge, fake_group, write_secret
-from tests.shell.ports import free_port
 
 
 @pytest.fixture

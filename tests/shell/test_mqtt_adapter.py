@@ -22,7 +22,7 @@ from edge.adapters.mqtt import (
     SubscribedTo,
 )
 from edge.ports import Message
-from tests.shell.ports import free_port
+from tests.engines.tools import free_port
 from tests.shell.raw_broker import (
     CONNACK,
     Script,
