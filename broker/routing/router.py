@@ -298,8 +298,9 @@ class Router:
             message.forwarded = extras.forwarded
             if extras.expiry is not None:
                 message.expires_at = self.agenda.now + extras.expiry
-        if first & 1 and self.retained.keep(message, always=role.unlimited):
-            self._journal.retain(message)
+        if first & 1:
+            is_kept = self.retained.keep(message, always=role.unlimited)
+            self._journal.retain(message, is_kept=is_kept)
         route.deliver(message)
         if route.special or route.groups:
             route.deliver_special(message, sender, retain=bool(first & 1))
