@@ -286,7 +286,7 @@ class Router:
         more work, so that the reader gets more turns.
         Raises MalformedPacketError for what is no topic.
         """
-        route = self._routes.known.get(raw_topic) or self._routes.look_up(raw_topic)
+        route = self._routes.known.get(raw_topic) or self._routes.admit(raw_topic)
         if route.topic[0] == "$" or not role.may_publish(route.topic):
             self.counters.denied += 1
             return RESERVED if route.topic[0] == "$" else FORBIDDEN
