@@ -78,17 +78,15 @@ def broker(file: Path, stderr: int | None) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def opens(port: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            await asyncio.sleep(0.01)
+def is_open(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def serves(port: int, clients: int) -> None:
-    await opens(port)
+    async with asyncio.timeout(DEADLINE):
+        while not is_open(port):
+            await asyncio.sleep(0.01)
     for _ in range(clients):
         peer = await Raw.connect(port, "client")
         assert await peer.pings()
