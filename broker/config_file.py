@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -14,11 +15,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from broker.protocol.topics import is_valid_filter
-from broker.settings import BrokerSettings, Limits
+from broker.protocol.fields import PacketError, decode_text
+from broker.protocol.topics import is_valid_filter, is_valid_topic
+from broker.settings import BrokerSettings, Limits, Persistence
 
 VERIFIER_STARTS = ("$argon2", "$7$", "token:")
 HIDDEN = "(hidden)"
+# What MQTT has two bytes for, and the largest packet that its lengths can say.
+TWO_BYTES = 0xFFFF
+MOST = {
+    "listeners.port": TWO_BYTES,
+    "limits.receive_maximum": TWO_BYTES,
+    "limits.topic_aliases": TWO_BYTES,
+    "limits.keep_alive": TWO_BYTES,
+    "limits.topic_bytes": TWO_BYTES,
+    "limits.packet_size": 5 + 0x0FFFFFFF,
+}
 
 
 class ConfigError(Exception):
@@ -97,6 +109,9 @@ def _require_in_range(value: float, default: object, key: str) -> None:
         raise _refuse(key, str(value), "is out of range; write a number that is not negative")
     if not value and default != 0:
         raise _refuse(key, value, "is too small; more than 0 is needed")
+    most = MOST.get(re.sub(r"\.#\d+", "", key), math.inf)
+    if value > most:
+        raise _refuse(key, value, f"is too large; at most {most}")
 
 
 def _value(kind: Any, raw: object, key: str) -> object:  # noqa: ANN401 - a type
@@ -168,17 +183,22 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
 def _check(settings: BrokerSettings) -> None:
     if not settings.listeners:
         raise _refuse("listeners", [], "nobody could connect; add [[listeners]] with host and port")
-    for at, listener in enumerate(settings.listeners, 1):
-        if listener.port > 65535:
-            raise _refuse(f"listeners.#{at}.port", listener.port, "is too large; at most 65535")
+    if settings.tls is None and any(each.transport.has_tls for each in settings.listeners):
+        raise _RefusedError("tls is missing, which a listener has; add [tls] with the files")
+    if settings.persistence is not Persistence.OFF and not settings.directory:
+        raise _refuse("directory", "", f"is needed with persistence = {settings.persistence}")
     if settings.anonymous is None and not settings.users:
         raise _RefusedError(
             "nobody may log on; add [[users]], or anonymous with the name of a role"
         )
     _check_roles(settings)
     _check_users(settings)
-    for topic_filter in settings.urgent:
-        _require_filter("urgent", topic_filter, settings.limits)
+    for key, filters in (("urgent", settings.urgent), ("not_kept", settings.not_kept)):
+        for topic_filter in filters:
+            _require_filter(key, topic_filter, settings.limits)
+    for topic, _ in settings.seed:
+        _require_topic("seed", topic, settings.limits)
+    _require_text("response_information", settings.response_information, TWO_BYTES)
 
 
 def _check_roles(settings: BrokerSettings) -> None:
@@ -215,3 +235,20 @@ def _require_role(key: str, name: str, settings: BrokerSettings) -> None:
 def _require_filter(key: str, topic_filter: str, limits: Limits) -> None:
     if not is_valid_filter(topic_filter, limits.topic_levels):
         raise _refuse(key, topic_filter, "is no topic filter; # comes last, and + fills a level")
+
+
+def _require_topic(key: str, topic: str, limits: Limits) -> None:
+    _require_text(key, topic, limits.topic_bytes)
+    if not is_valid_topic(topic, limits.topic_levels):
+        raise _refuse(key, topic, "is no topic; it has neither wildcards nor too many levels")
+
+
+def _require_text(key: str, text: str, most: int) -> None:
+    """What clients are sent in a packet."""
+    raw = text.encode()
+    if len(raw) > most:
+        raise _refuse(key, text[:20] + "...", f"is too long; at most {most} bytes")
+    try:
+        decode_text(raw)
+    except PacketError:
+        raise _refuse(key, text, "has control characters; leave them out") from None

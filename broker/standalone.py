@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from broker.config_file import ConfigError, load_settings
 from broker.engines.embedded_child import run
 from broker.errors import EngineError
+from broker.log import Log
 from broker.settings import BrokerSettings
 from broker.systemd import Notifier
 
@@ -53,4 +53,4 @@ async def _attend(settings: BrokerSettings, stopped: asyncio.Event) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    Log().write(line)

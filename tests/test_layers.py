@@ -46,7 +46,7 @@ BROKER_LAYERS = (
     ("broker.routing",),
     ("broker.connections", "broker.store"),
     ("broker.server",),
-    ("broker.client", "broker.systemd"),
+    ("broker.client", "broker.log", "broker.systemd"),
     ("broker.engines", "broker.probe"),
     ("broker.config_file",),
     ("broker.standalone",),

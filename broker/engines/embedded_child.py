@@ -1,6 +1,6 @@
 """The embedded broker as a process: settings in, `ready` or `error: ...` out, ends with its parent.
 
-Standard error is the log, one line per event; a flood of events must not become a flood of lines.
+Standard error is the log, one line per event.
 """
 
 import asyncio
@@ -9,24 +9,25 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from broker.admission.entrance import STRANGERS
 from broker.errors import EngineError
+from broker.log import Log
 from broker.server.server import Server
 from broker.settings import BrokerSettings, from_json
 
-# Log lines per second; what is beyond is only counted.
-LINES_PER_SECOND: Final = 50
 # Open files beside those of clients: strangers, those that read why they were refused, listeners,
 # pipes, and some more.
 SPARE_FILES: Final = 64 + 2 * STRANGERS
 # When the collector looks for cycles, of which asyncio leaves one for each connection that has
 # ended: seldom enough to cost nothing, often enough to have little to do, also among what is old.
 COLLECT_AFTER: Final = (1000, 5, 5)
+# Seconds that a broken broker may take to say what broke.
+LAST_WORDS: Final = 2
 
 
 def main(version: str) -> int:
@@ -52,11 +53,11 @@ def run(
 async def _serve(
     settings: BrokerSettings,
     version: str,
-    log: "Log",
+    log: Log,
     attend: Callable[[asyncio.Event], Awaitable[None]],
 ) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_on_error)
+    loop.set_exception_handler(partial(_on_error, log))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -78,7 +79,7 @@ async def _attend_parent(stopped: asyncio.Event) -> None:
     await stopped.wait()
 
 
-def _within_files(settings: BrokerSettings, log: "Log") -> BrokerSettings:
+def _within_files(settings: BrokerSettings, log: Log) -> BrokerSettings:
     """Each connection is an open file: more of them than files would shut out everybody."""
     allowed = _allow_files(settings.limits.connections + SPARE_FILES)
     most = max(allowed - SPARE_FILES, 1)
@@ -98,12 +99,16 @@ def _allow_files(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _on_error(log: Log, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The network's errors are borne; ours mean that the state is broken, so the process ends."""
+    error = context.get("exception")
+    if isinstance(error, OSError | None):
+        log.write(f"{context['message']}: {error}")
+        return
+    signal.alarm(LAST_WORDS)  # also if nobody takes them
     loop.default_exception_handler(context)
-    if not isinstance(context.get("exception"), OSError | None):
-        sys.stderr.flush()
-        os._exit(3)
+    sys.stderr.flush()
+    os._exit(3)
 
 
 def _tell(line: str) -> None:
@@ -116,24 +121,3 @@ def _on_input(stopped: asyncio.Event) -> None:
     """The parent never writes again: anything but its end is ignored."""
     if not os.read(sys.stdin.fileno(), 4096):
         stopped.set()
-
-
-class Log:
-    """Lines for the operator, at most so many per second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._lines = 0
-
-    def write(self, line: str) -> None:
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._lines > LINES_PER_SECOND:
-                self._print(f"{self._lines - LINES_PER_SECOND} lines left out")
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines <= LINES_PER_SECOND:
-            self._print(line)
-
-    def _print(self, line: str) -> None:
-        sys.stderr.write(line + "\n")

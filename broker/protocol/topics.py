@@ -25,6 +25,11 @@ def is_valid_filter(topic_filter: str, most_levels: int) -> bool:
     return all(len(level) == 1 or not ("#" in level or "+" in level) for level in levels)
 
 
+def is_valid_topic(topic: str, most_levels: int) -> bool:
+    """Whether somebody may publish to it: a filter without wildcards."""
+    return is_valid_filter(topic, most_levels) and not ("#" in topic or "+" in topic)
+
+
 def covers(wide: str, narrow: str) -> bool:
     """Whether every topic that matches the filter `narrow` matches the filter `wide` too.
 

@@ -28,8 +28,8 @@ REMEMBERED: Final = 4096
 class Journal:
     """Of a broker that keeps nothing on disk."""
 
-    def retain(self, message: "Message") -> None:
-        """This message is retained now; one without payload clears its topic."""
+    def retain(self, message: "Message", *, is_kept: bool = True) -> None:
+        """This message is retained now; one without payload, or without room, clears its topic."""
 
     def begin(self, session: "Session") -> None:
         """There is a session that is to be kept."""
@@ -133,10 +133,10 @@ class DiskJournal(Journal):
 
     # Retained messages
 
-    def retain(self, message: "Message") -> None:
+    def retain(self, message: "Message", *, is_kept: bool = True) -> None:
         if not self.keeps_topic(message.topic):
             return
-        if message.payload:
+        if message.payload and is_kept:
             self._store(message, is_retained=True)
         else:
             self._emit(changes.Cleared(message.topic.encode()))

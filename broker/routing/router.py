@@ -286,7 +286,7 @@ class Router:
         more work, so that the reader gets more turns.
         Raises MalformedPacketError for what is no topic.
         """
-        route = self._routes.known.get(raw_topic) or self._routes.look_up(raw_topic)
+        route = self._routes.known.get(raw_topic) or self._routes.admit(raw_topic)
         if route.topic[0] == "$" or not role.may_publish(route.topic):
             self.counters.denied += 1
             return RESERVED if route.topic[0] == "$" else FORBIDDEN
@@ -298,8 +298,9 @@ class Router:
             message.forwarded = extras.forwarded
             if extras.expiry is not None:
                 message.expires_at = self.agenda.now + extras.expiry
-        if first & 1 and self.retained.keep(message, always=role.unlimited):
-            self._journal.retain(message)
+        if first & 1:
+            is_kept = self.retained.keep(message, always=role.unlimited)
+            self._journal.retain(message, is_kept=is_kept)
         route.deliver(message)
         if route.special or route.groups:
             route.deliver_special(message, sender, retain=bool(first & 1))

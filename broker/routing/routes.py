@@ -65,9 +65,14 @@ class Routes:
         self._groups: dict[tuple[str, str], SharedGroup] = {}
         self.known: dict[bytes, Route] = {}
 
-    def look_up(self, raw_topic: bytes) -> Route:
-        """For a topic that is not in `known`. Raises MalformedPacketError for what is none."""
+    def admit(self, raw_topic: bytes) -> Route:
+        """For a client's topic that is not in `known`. Raises MalformedPacketError for what is none
+        and for what is beyond the limits."""
         self.require_small(raw_topic)
+        return self.look_up(raw_topic)
+
+    def look_up(self, raw_topic: bytes) -> Route:
+        """The same without limits, for the broker's own topics."""
         topic = read_topic(raw_topic)
         route = Route(topic, is_urgent=self.is_urgent(topic))
         for subscriber, found in self._trie.match(topic).items():

@@ -86,12 +86,18 @@ class Server:
             self._certificates = Certificates(self._settings.tls, self.router.report)
             self._look_timer = self.loop.call_later(LOOK_INTERVAL, self._look)
             self._remind()
-        for transport, each in _bind_all(listeners):
-            factory = self._factory(transport)
-            listener = await self.loop.create_server(factory, sock=each, backlog=ACCEPTS_PER_TURN)
-            self._listeners.append(listener)
-            each.listen(BACKLOG)  # asyncio's number says both; only the kernel's queue is to grow
+        for listener, bound in _bind_all(listeners):
+            self._listeners.append(await self._listen(listener, bound))
         self._publish_statistics()
+
+    async def _listen(self, listener: Listener, bound: socket.socket) -> asyncio.Server:
+        factory = self._factory(listener.transport)
+        try:
+            server = await self.loop.create_server(factory, sock=bound, backlog=ACCEPTS_PER_TURN)
+        except OSError as error:  # several can bind one address, and one can listen there
+            raise EngineError(describe(error, listener)) from error
+        bound.listen(BACKLOG)  # asyncio's number says both; only the kernel's queue is to grow
+        return server
 
     def stop(self) -> None:
         """Close everything at once; nobody is waited for."""
@@ -205,12 +211,12 @@ def _tune(bound: socket.socket) -> None:
                 bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _bind_all(listeners: tuple[Listener, ...]) -> list[tuple[Transport, socket.socket]]:
+def _bind_all(listeners: tuple[Listener, ...]) -> list[tuple[Listener, socket.socket]]:
     """Bound sockets, all or none."""
-    sockets: list[tuple[Transport, socket.socket]] = []
+    sockets: list[tuple[Listener, socket.socket]] = []
     try:
         for listener in listeners:
-            sockets.extend((listener.transport, each) for each in _bind(listener))
+            sockets.extend((listener, each) for each in _bind(listener))
     except EngineError:
         for _, each in sockets:
             each.close()

@@ -80,10 +80,17 @@ class Upgrade:
 def _judge_target(request: h11.Request) -> None:
     if request.method != b"GET":
         raise _ObjectionError(HTTPStatus.METHOD_NOT_ALLOWED, "GET only", "Allow: GET")
-    if request.target.partition(b"?")[0] not in PATHS:
+    if _path(request.target) not in PATHS:
         raise _ObjectionError(HTTPStatus.NOT_FOUND, "MQTT is at /mqtt")
     if request.http_version != b"1.1":
         raise _ObjectionError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 only")
+
+
+def _path(target: bytes) -> bytes:
+    """Of a target with or without scheme and host (RFC 6455, 4.1)."""
+    if target.lower().startswith((b"http://", b"https://")):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    return target.partition(b"?")[0]
 
 
 def _judge_upgrade(request: h11.Request) -> None:

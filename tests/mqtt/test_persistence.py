@@ -215,6 +215,15 @@ def test_only_retained_messages_where_that_is_wanted() -> None:
 # What comes back
 
 
+def test_what_had_no_room_leaves_nothing_older_on_disk() -> None:
+    """An outdated value is worse than none, also after a restart."""
+    hub = DiskHub(replace(kept_settings(), limits=Limits(retained_bytes=10_000)))
+    publish(hub, "a", b"old", retain=True)
+    hub.sync()
+    publish(hub, "a", bytes(20_000), retain=True)
+    assert retained_after(hub) == {}
+
+
 def test_retained_messages_come_back_replaced_and_cleared() -> None:
     hub = DiskHub()
     for topic, payload in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", b""), ("c", b"4")):

@@ -104,6 +104,16 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_an_address_that_is_there_twice_is_one_line(tmp_path: Path) -> None:
+    port = free_port()
+    again = f'[[listeners]]\nhost = "127.0.0.1"\nport = {port}\n'
+    with broker(sample_file(tmp_path, port, again)) as process:
+        _, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 1
+    assert said.startswith(f"port {port} on 127.0.0.1 is already in use ")
+    assert said.count("\n") == 1
+
+
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     file = sample_file(tmp_path, 1883, "conections = 5\n")
     with broker(file) as process:
@@ -150,6 +160,7 @@ def test_every_kind_of_value(tmp_path: Path) -> None:
     )
 
 
+START = 'anonymous = "all"'
 USER = '[[users]]\nname = "ann"\nverifier = "token:0"\nrole = "all"\n'
 # What is replaced in SMALL (nothing: what is added), by what, and the line that answers it.
 MISTAKES = [
@@ -174,6 +185,24 @@ MISTAKES = [
     ("", "[limits]\nconnections = 0\n", "limits.connections = 0: is too small; "),
     ("", "[limits]\nconnect_timeout = inf\n", 'limits.connect_timeout = "inf": is out of range; '),
     ("", "limits = 3\n", "roles.all.limits: there is no such key; "),
+    ("", "[limits]\nreceive_maximum = 65536\n", "limits.receive_maximum = 65536: is too large; "),
+    ("", "[limits]\ntopic_aliases = 65536\n", "limits.topic_aliases = 65536: is too large; "),
+    ("", "[limits]\nkeep_alive = 65536\n", "limits.keep_alive = 65536: is too large; "),
+    ("", "[limits]\ntopic_bytes = 65536\n", "limits.topic_bytes = 65536: is too large; "),
+    ("", "[limits]\npacket_size = 268435461\n", "limits.packet_size = 268435461: is too large; "),
+    ("port = 1883", 'port = 1883\ntransport = "tls"', "tls is missing, which a listener has; "),
+    (START, 'persistence = "all"\n' + START, 'directory = "": is needed with persistence = all'),
+    (START, 'not_kept = ["a#"]\n' + START, 'not_kept = "a#": is no topic filter; '),
+    (START, 'seed = [["a/+", "1"]]\n' + START, 'seed = "a/+": is no topic; '),
+    (START, 'seed = [["", "1"]]\n' + START, 'seed = "": is no topic; '),
+    (START, f'seed = [["{"/" * 64}", "1"]]\n' + START, f'seed = "{"/" * 64}": is no topic; '),
+    (START, f'seed = [["{"a" * 1025}", "1"]]\n' + START, f'seed = "{"a" * 20}...": is too long; '),
+    (START, 'seed = [["a\\u0000", "1"]]\n' + START, 'seed = "a\\u0000": has control characters; '),
+    (
+        START,
+        f'response_information = "{"a" * 65536}"\n{START}',
+        f'response_information = "{"a" * 20}...": is too long; ',
+    ),
     ("", USER + USER, 'users.name = "ann": is there twice; '),
     ("", USER.replace('"all"', '"al"'), 'users.ann.role = "al": is the name of no role; '),
     ("", USER.replace("token:0", "pass"), "users.ann.verifier = (hidden): is no password hash "),

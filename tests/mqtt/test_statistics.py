@@ -28,6 +28,12 @@ def watcher(hub: Hub) -> Peer:
     return peer
 
 
+def test_limits_for_clients_are_none_for_them() -> None:
+    hub = Hub(settings(limits=Limits(topic_bytes=1, topic_levels=1)))
+    publish(Statistics(hub.router, "edge 1", 0.0), 0.0)
+    assert hub.router.retained.store.get(PREFIX + "version")
+
+
 def test_they_come_when_they_changed_and_not_for_everybody() -> None:
     hub = Hub()
     statistics = Statistics(hub.router, "edge 1", 0.0)

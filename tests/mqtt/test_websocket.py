@@ -90,7 +90,16 @@ def test_frames_that_come_with_the_request_count() -> None:
     assert websocket.receive(request() + frame(BINARY, b"hello")) == b"hello"
 
 
-@pytest.mark.parametrize("line", ["GET / HTTP/1.1", "GET /mqtt?token=1 HTTP/1.1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET / HTTP/1.1",
+        "GET /mqtt?token=1 HTTP/1.1",
+        "GET http://node:9001/mqtt HTTP/1.1",
+        "GET HTTPS://node/mqtt?token=1 HTTP/1.1",
+        "GET http://node HTTP/1.1",
+    ],
+)
 def test_paths(line: str) -> None:
     websocket = Websocket()
     websocket.receive(request(line))
