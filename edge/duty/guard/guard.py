@@ -39,6 +39,7 @@ class Guard:
         self._cgroup = cgroup.folder(group, node) if begin["with_cgroups"] else None
         self._cgroup_count = 0
         self._farewells: dict[str, Message] = {}
+        self._waiting: dict[str, Message] = {}  # starts, for the end of the name's last life
         self._deadline = Deadline(loop, self._needs, self._deadline_passed)
         self._why = ""
         self._began_at = 0.0
@@ -80,6 +81,7 @@ class Guard:
             then()
 
         self._pending += 1
+        self._call_off(list(self._waiting))
         self._let_go("agent_gone", clear_up)
         unguarded = [each for each in self._processes.all() if _ends_with_agent(each)]
         now = time.monotonic()
@@ -119,8 +121,10 @@ class Guard:
         return LAST + min(longest, self._lease / 2)
 
     def _extend(self, message: Message) -> None:
-        is_ours = not self._why and self._deadline.extend(message["term"], message["deadline"])
-        if is_ours:
+        """Also while letting go: what is ending has its instants already, and the next term's
+        duty begins right afterwards."""
+        is_ours = self._deadline.extend(message["term"], message["deadline"])
+        if is_ours and not self._why:
             self._addresses.refresh(self._deadline.at)
             if not self._is_idle():
                 self._note_watchdog(self._feed_watchdog())
@@ -182,8 +186,30 @@ class Guard:
             self._start(self._new_process(message, message["name"]), message)
         elif old.pid is not None and old.kill_at is None:
             self._answer(message, f"{message['name']} is running already")
-        else:  # something of its former life is still there
-            self._processes.end(old, time.monotonic(), lambda: self._spawn(message))
+        else:
+            self._spawn_after(old, message)
+
+    def _spawn_after(self, old: Process, message: Message) -> None:
+        """Something of its former life is still there. Until that is gone, the start can be called
+        off: an order to end it comes later, and counts."""
+        name = old.name
+        if name in self._waiting:
+            self._answer(message, f"{name} is starting already")
+            return
+
+        def spawn() -> None:
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                self._spawn(waiting)
+
+        self._waiting[name] = message
+        self._processes.end(old, time.monotonic(), spawn)
+
+    def _call_off(self, names: list[str]) -> None:
+        for name in names:
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                self._answer(waiting, "it was ended before it started")
 
     def _set_guarded(self, message: Message) -> None:
         """Between the deadline and the agent's life; nothing that is ending changes sides."""
@@ -232,6 +258,7 @@ class Guard:
     def _end(self, message: Message) -> None:
         """By order, so in peace: the lease is renewed meanwhile. If it ends all the same, letting
         go cuts short what is still ending."""
+        self._call_off([message["name"]])
         process = self._processes.get(message["name"])
         if process is None:
             self._answer(message)
@@ -243,6 +270,7 @@ class Guard:
         """Addresses, then SIGTERM, then SIGKILL while the lease lasts; farewells beside it."""
         now = time.monotonic()
         self._problems += self._addresses.remove_all()
+        self._call_off([name for name, each in self._waiting.items() if each["guarded"]])
         latest = max(now, self._deadline.at - LAST)
         if why == "agent_gone":
             latest = min(latest, now + self._gone_grace)
@@ -279,6 +307,7 @@ class Guard:
         def over(each: Process) -> None:
             if each.status:
                 self._problems.append(f"{message['name']}: exit status {each.status}")
+            self._processes.end(each, time.monotonic(), _nothing)  # with all that it started
 
         def late() -> None:
             if process.pid is not None:

@@ -96,7 +96,12 @@ class Processes:
 
     def start(self, process: Process, reports: Reports) -> None:
         process.plan.env[tree.MARK] = self._mark_start + process.name
-        started = spawning.start(process.plan)
+        try:
+            started = spawning.start(process.plan)
+        except OSError as error:  # a machine that has no room for one more
+            reports.failed(process, os.strerror(error.errno or 0))
+            self._leave(process)
+            return
         process.pid = process.session = started.pid
         process.stdin = started.stdin
         process.trouble = started.trouble
@@ -236,6 +241,10 @@ class Processes:
         if process.output is not None:
             process.output.finish()
         self._close_stdin(process)
+        self._leave(process)
+
+    def _leave(self, process: Process) -> None:
+        """Nothing of it is left, or ever was."""
         if process.cgroup is not None:
             cgroup.remove(process.cgroup)
         for then in process.thens:

@@ -47,23 +47,37 @@ class Started:
 def start(plan: Plan) -> Started:
     """Fork; everything else happens in the child, so that a slow disk does not hold us up.
 
-    We ignore SIGTERM, and so does a fork of ours until it is made ordinary: what comes before is
-    kept back, not lost, or whoever ends it at once would wait for the whole grace.
+    OSError where there is no room for another process.
     """
-    output, output_there = os.pipe()
-    stdin_there, stdin = os.pipe()
-    trouble, trouble_there = os.pipe()
-    parent = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-    pid = os.fork()
-    if pid == 0:
-        _be_child(plan, parent, (stdin_there, output_there, trouble_there))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    pipes: list[tuple[int, int]] = []
+    try:
+        pipes.extend(os.pipe() for _ in range(3))
+        (output, output_there), (stdin_there, stdin), (trouble, trouble_there) = pipes
+        pid = _fork(plan, (stdin_there, output_there, trouble_there))
+    except OSError:
+        for end in (end for both in pipes for end in both):
+            os.close(end)
+        raise
     for each in (output_there, stdin_there, trouble_there):
         os.close(each)
     for each in (output, stdin, trouble):
         os.set_blocking(each, False)
     return Started(pid, output, stdin, trouble)
+
+
+def _fork(plan: Plan, pipes: tuple[int, int, int]) -> int:
+    """We ignore SIGTERM, and so does a fork of ours until it is made ordinary: what comes before is
+    kept back, not lost, or whoever ends it at once would wait for the whole grace.
+    """
+    parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_child(plan, parent, pipes)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    return pid
 
 
 def _be_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
