@@ -91,7 +91,7 @@ async def test_hot_at_once_after_the_guard_was_replaced() -> None:
     warmer = {**PROCESS, "name": "warmer", "run_on": "standby", "stop_timeout": 1000}
     async with serving(process=(PROCESS, warmer)) as told:
         kill_guard(told)
-        await until(lambda: told.events and told.events[-1] == FitnessChanged(""))
+        await until(lambda: told.events[-1:] == [FitnessChanged("")])
         start(told, 8)
         await until(lambda: DutyStarted(8) in told.events)
 
