@@ -255,7 +255,8 @@ class Board:
 
     def _service_level(self, state: State) -> int:
         level = peers.service_level(state)
-        return min(level, WITHOUT_DISK) if self._is_no_heir(state) else level
+        is_well = level >= peers.HEALTHY or level == peers.MAINTENANCE
+        return WITHOUT_DISK if is_well and self._is_no_heir(state) else level
 
     def _is_no_heir(self, state: State) -> bool:
         """Without its disk this node does not claim."""

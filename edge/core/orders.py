@@ -57,12 +57,12 @@ def _switch_over(state: State, to: str | None, ticket: int) -> Step:
 def _target(state: State, to: str | None) -> tuple[Peer | None, str]:
     """The peer that shall take over, or why there is none."""
     if to is None:
-        ready = peers.ready_peers(state)
+        ready = peers.ready_peers(state, is_ordered=True)
         return (ready[0], "") if ready else (None, "no standby is ready to take over")
     peer = peer_of(state, to)
     if peer is None:
         return None, f"{to} is not a node of this group"
-    problem = peers.why_not_ready(state, peer)
+    problem = peers.why_not_ready(state, peer, is_ordered=True)
     return (None, f"{to} cannot take over: {problem}") if problem else (peer, "")
 
 

@@ -22,6 +22,8 @@ from edge.core.state import (
 from edge.core.values import replace
 
 HEALTHY = 200
+# Of a healthy standby in a paused group.
+MAINTENANCE = 0
 # The node is there, but its duty fails on it.
 UNFIT = 50
 
@@ -142,14 +144,15 @@ def hot_peer(state: State) -> Peer | None:
     return max(hot, key=lambda peer: peer.term, default=None)
 
 
-def ready_peers(state: State) -> list[Peer]:
-    """Peers that could take over by order, best first."""
-    ready = [peer for peer in state.peers if why_not_ready(state, peer) == ""]
+def ready_peers(state: State, *, is_ordered: bool = False) -> list[Peer]:
+    """Peers that could take over when they are told to, best first."""
+    ready = [peer for peer in state.peers if not why_not_ready(state, peer, is_ordered=is_ordered)]
     return sorted(ready, key=lambda peer: _merit(state, peer), reverse=True)
 
 
-def why_not_ready(state: State, peer: Peer) -> str:
-    """Empty if this peer can take over now, else the reason, for an operator."""
+def why_not_ready(state: State, peer: Peer, *, is_ordered: bool = False) -> str:
+    """Empty if this peer can take over now, else the reason, for an operator. His own order is
+    carried out in a paused group too (R26), where a healthy standby is in maintenance."""
     if not state.group.member(peer.name).can_be_hot:
         return "it is a witness and can never be hot"
     if not peer_lives(state, peer):
@@ -158,7 +161,8 @@ def why_not_ready(state: State, peer: Peer) -> str:
         return f"it is {peer.role}, not standby"
     if not peer.is_synchronised:
         return "it is not synchronised"
-    if peer.service_level < HEALTHY:
+    is_well_kept = is_ordered and state.pause.is_on and peer.service_level == MAINTENANCE
+    if peer.service_level < HEALTHY and not is_well_kept:
         return f"its service level is {peer.service_level}, below {HEALTHY}"
     return ""
 
@@ -198,13 +202,13 @@ def service_level(state: State) -> int:
         return UNFIT
     if state.is_hot:
         return 255
-    if state.pause.is_on:
-        return 0
     if state.role in {Role.FAULTY, Role.STARTING}:
         return 1
     brokers = {view.link.broker for view in state.views if view.subscribed_at < inf}
     if len(brokers) < state.group.quorum or state.now < settled_at(state):
         return 100
+    if state.pause.is_on:
+        return MAINTENANCE
     return 200 + 50 * len(brokers) // len(state.group.brokers)
 
 

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from math import inf
+from pathlib import Path
 
 from edge.duty.troubles import Troubles
 from edge.settings.duty import DutyAddress
@@ -28,19 +29,20 @@ class Interfaces:
     def __init__(
         self, addresses: Sequence[DutyAddress], patience: float, troubles: Troubles
     ) -> None:
-        self._names = tuple(dict.fromkeys(each.interface for each in addresses))
+        self._needs_six = {each.interface: False for each in addresses}
+        self._needs_six |= {each.interface: True for each in addresses if is_six(each)}
         self._patience = patience
         self._troubles = troubles
         self._well_at: dict[str, float] = {}
 
     async def watch(self) -> None:
-        while self._names and self._patience < inf:
-            for name in self._names:
+        while self._needs_six and self._patience < inf:
+            for name in self._needs_six:
                 self._look(name, asyncio.get_running_loop().time())
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _look(self, name: str, now: float) -> None:
-        problem, source = problem_of(name), f"interface {name}"
+        problem, source = problem_of(name, self._needs_six[name]), f"interface {name}"
         if not problem:
             self._well_at[name] = now
             self._troubles.clear(source)
@@ -48,8 +50,12 @@ class Interfaces:
             self._troubles.note(source, f"{source} {problem}", is_unfit=True)
 
 
-def problem_of(name: str) -> str:
-    """Why no address on it would be of use, or nothing."""
+def is_six(plan: DutyAddress) -> bool:
+    return ":" in plan.address
+
+
+def problem_of(name: str, needs_six: bool) -> str:  # noqa: FBT001 - a value
+    """Why an address on it would be of no use, or nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
             answer = fcntl.ioctl(asking, SIOCGIFFLAGS, REQUEST.pack(name.encode()[:15], 0))
@@ -58,4 +64,14 @@ def problem_of(name: str) -> str:
     _, flags = REQUEST.unpack(answer)
     if not flags & IFF_UP:
         return "is switched off"
-    return "" if flags & IFF_RUNNING else "has no carrier, the cable may be out"
+    if not flags & IFF_RUNNING:
+        return "has no carrier, the cable may be out"
+    return "has IPv6 switched off" if needs_six and not _has_six(name) else ""
+
+
+def _has_six(name: str) -> bool:
+    """Without it the kernel has no such folder; with an MTU below 1280 neither."""
+    try:
+        return Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").read_text().strip() == "0"
+    except OSError:
+        return False

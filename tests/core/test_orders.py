@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge.core import peers
 from edge.core.effects import Answer, Leave, Report, StopDuty
 from edge.core.events import (
     DutyStarted,
@@ -129,6 +130,42 @@ def test_a_second_attempt_has_a_cause_of_its_own_when_another_node_was_hot() -> 
     assert lab.state.tenure is not None
     assert lab.state.tenure.origin == "green"
     assert lab.state.tenure.reason != "switchover"
+
+
+@pytest.mark.parametrize("to", ["black", None], ids=["by name", "the best"])
+def test_an_order_switches_over_in_a_paused_group(to: str | None) -> None:
+    lab = with_standby()
+    lab.order(PauseOrder(is_on=True))
+    lab.word("black", level=0)
+    lab.order(SwitchoverOrder(to))
+    lab.tell(DutyStopped(1))
+    assert {each.record.to for each in lab.published(Kind.RELEASE)} == {"black"}
+
+
+def test_a_degraded_standby_of_a_paused_group_is_refused() -> None:
+    lab = with_standby()
+    lab.order(PauseOrder(is_on=True))
+    lab.word("black", level=100)
+    lab.forget()
+    lab.order(SwitchoverOrder("black"))
+    assert only_answer(lab).code == "not_ready"
+
+
+def test_a_standby_that_reaches_too_few_brokers_says_so_also_when_paused() -> None:
+    lab = Lab()
+    lab.order(PauseOrder(is_on=True))
+    lab.wait(CLAIM_AFTER)
+    assert peers.MAINTENANCE < peers.service_level(lab.state) < peers.HEALTHY
+
+
+def test_a_stopping_node_makes_nobody_hot_in_a_paused_group() -> None:
+    """Only an order does: its end is no order for anybody else."""
+    lab = with_standby()
+    lab.order(PauseOrder(is_on=True))
+    lab.word("black", level=0)
+    lab.order(StopOrder())
+    lab.tell(DutyStopped(1))
+    assert {each.record.to for each in lab.published(Kind.RELEASE)} == {None}
 
 
 def test_the_target_claims_even_when_the_group_is_paused() -> None:

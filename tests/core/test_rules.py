@@ -49,6 +49,7 @@ TESTS = {
     "R25": "after_a_stall_no_output_until_the_lease_was_renewed silence_that_was_slept_through_"
     "proves_nothing",
     "R26": "paused_nobody_claims_by_itself a_paused_hot_node_keeps_renewing "
+    "an_order_switches_over_in_a_paused_group "
     "of_two_orders_with_one_number_the_pause_stands",
     "R27": "a_clean_stop_hands_over_and_leaves a_clean_stop_does_not_release_the_broker_that_ends_"
     "with_it",

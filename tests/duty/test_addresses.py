@@ -209,6 +209,23 @@ def test_interface_that_goes_down_and_up_keeps_its_addresses(machines: Machines)
         wait_until(lambda: white.addresses() >= set(ADDRESSES), "all there")
 
 
+@pytest.mark.parametrize(
+    ("address", "other"),
+    [("10.9.0.50/24", "10.9.0.50/32"), ("fd00:9::50/64", "fd00:9::50/128")],
+)
+def test_the_address_with_another_prefix_goes_too(
+    machines: Machines, address: str, other: str
+) -> None:
+    """An operator has put it there: when ours goes, nobody may be left who answers for it."""
+    white, *_ = machines
+    agent = hot(white)
+    white.namespace.ip("address", "add", other, "dev", "lan", *nodad(other))
+    assert "done" in agent.hold(address)
+    assert white.addresses() & {address, other} == {address}
+    agent.order("drop_address", address=address, interface="lan")
+    assert not white.addresses() & {address, other}
+
+
 def test_machines_own_address_survives(machines: Machines) -> None:
     """Even if ours came first and is the primary one of the subnet."""
     white, *_ = machines

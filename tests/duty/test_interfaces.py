@@ -5,7 +5,7 @@ import secrets
 import pytest
 
 from edge.duty.interfaces import problem_of
-from tests.lan.namespaces import Namespace, missing_requirement, unique_name
+from tests.lan.namespaces import Namespace, missing_requirement, run, unique_name
 
 
 @pytest.fixture
@@ -21,15 +21,37 @@ def test_each_state_of_an_interface_in_words(machine: Namespace) -> None:
     try:
         machine.ip("link", "add", "one", "type", "veth", "peer", "name", "other")
         with machine.entered():
-            assert problem_of("lo") == ""
-            assert problem_of("one") == "is switched off"
-            assert problem_of("none") == "is not there"
-            assert problem_of("x" * 100) == "is not there"
+            assert problem_of("lo", needs_six=False) == ""
+            assert problem_of("one", needs_six=False) == "is switched off"
+            assert problem_of("none", needs_six=False) == "is not there"
+            assert problem_of("x" * 100, needs_six=False) == "is not there"
         machine.ip("link", "set", "one", "up")
         with machine.entered():
-            assert problem_of("one") == "has no carrier, the cable may be out"
+            assert problem_of("one", needs_six=False) == "has no carrier, the cable may be out"
         machine.ip("link", "set", "other", "up")
         with machine.entered():
-            assert problem_of("one") == ""
+            assert problem_of("one", needs_six=False) == ""
+            assert problem_of("one", needs_six=True) == ""
+    finally:
+        machine.delete()
+
+
+@pytest.mark.parametrize("mtu", [1280, 1279])
+def test_an_interface_without_ipv6_is_of_no_use_for_such_an_address(
+    machine: Namespace, mtu: int
+) -> None:
+    """The kernel takes the address away, and says nothing."""
+    machine.create()
+    try:
+        machine.ip("link", "add", "one", "type", "veth", "peer", "name", "other")
+        for each in ("one", "other"):
+            machine.ip("link", "set", each, "up", "mtu", str(mtu))
+        with machine.entered():
+            is_off = mtu < 1280
+            assert problem_of("one", needs_six=True) == ("has IPv6 switched off" if is_off else "")
+            if not is_off:
+                run(["sysctl", "-qw", "net.ipv6.conf.one.disable_ipv6=1"])
+            assert problem_of("one", needs_six=True) == "has IPv6 switched off"
+            assert problem_of("one", needs_six=False) == ""
     finally:
         machine.delete()

@@ -133,6 +133,7 @@ class Addresses:
     def _take(self, held: Held) -> str:
         """What went wrong, or nothing."""
         try:
+            self._remove_others(held.address)
             is_added = self._add(held)
         except OSError as error:
             return _in_words(error, held.text)
@@ -148,6 +149,13 @@ class Addresses:
         held.is_there = True
         self._announce(held)
         return True
+
+    def _remove_others(self, address: Address) -> None:
+        """Somebody put it there with another prefix: that one would stay when ours goes, and two
+        machines would answer for it."""
+        for each in self._kernel.addresses():
+            if _is_same(each, address) and each != address:
+                self._kernel.remove(each)
 
     def _start_lifetime(self, held: Held, until: float) -> int:
         now = time.monotonic()

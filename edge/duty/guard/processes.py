@@ -13,6 +13,9 @@ from edge.duty.guard.spawning import Plan
 
 # How soon the end of the last process is noticed, and how often SIGKILL is repeated.
 POLL_INTERVAL = 0.01
+# After a look that found nobody gone, others have so many times as long as it took: the guard goes
+# ahead of all ordinary processes, also of a thousand that are dying.
+REST = 3.0
 STRAY = ""
 
 
@@ -84,6 +87,7 @@ class Processes:
         self._held: dict[str, Process] = {}
         self._reports: dict[str, Reports] = {}
         self._timer: Timer | None = None
+        self._rests_until = 0.0
         self._may_have_strays = False
         self._names: dict[int, str] = {}  # whose each process id was when we last looked
 
@@ -139,7 +143,7 @@ class Processes:
             for pid in _pids(process, members):
                 if process.pid is None or _session(pid) != process.pid:
                     _send(pid, signal.SIGTERM)
-        self._look_soon(0.0)
+        self._look_at(time.monotonic())
 
     def reap(self) -> None:
         """After SIGCHLD: our own children, and the orphans that we adopted."""
@@ -147,7 +151,7 @@ class Processes:
             for process in list(self._held.values()):
                 if process.pid == pid:
                     self._exited(process, os.waitstatus_to_exitcode(status))
-        self._look_soon(0.0)
+        self._look_at(max(time.monotonic(), self._rests_until))
 
     def kill_strays(self) -> bool:
         """Those who got away without a trace of whose they are: no mark, no control group.
@@ -195,8 +199,7 @@ class Processes:
         if process.is_started:
             self._reports[process.name].exited(process)
 
-    def _look_soon(self, seconds: float) -> None:
-        at = time.monotonic() + seconds
+    def _look_at(self, at: float) -> None:
         if self._timer is not None and self._timer.call is not None:
             if self._timer.at <= at:
                 return
@@ -218,22 +221,27 @@ class Processes:
         for process in due:
             for pid in members.get(process.name, ()):
                 _send(pid, signal.SIGKILL)
-        self._forget_gone([each for each in over if each.pid is None], members)
-        self._come_again(now)
+        is_anybody_gone = self._forget_gone([each for each in over if each.pid is None], members)
+        took = time.monotonic() - now
+        self._rests_until = 0.0 if is_anybody_gone else now + (1 + REST) * took
+        self._come_again()
 
-    def _forget_gone(self, exited: list[Process], members: dict[str, list[int]]) -> None:
+    def _forget_gone(self, exited: list[Process], members: dict[str, list[int]]) -> bool:
         gone = [each for each in exited if not _has_members(each, members)]
         if any(each.cgroup is None for each in gone):
             members = self._members(surely_all=True)
             gone = [each for each in gone if not _has_members(each, members)]
         for process in gone:
             self._forget(process)
+        return bool(gone)
 
-    def _come_again(self, now: float) -> None:
+    def _come_again(self) -> None:
+        """Who is due is killed in time, whoever rests."""
+        now = time.monotonic()
         instants = [each.kill_at for each in self._held.values() if each.kill_at is not None]
         if instants:
-            waits = (at - now for at in instants if at > now)
-            self._look_soon(min(POLL_INTERVAL, *waits, POLL_INTERVAL))
+            next_look_at = max(now + POLL_INTERVAL, self._rests_until)
+            self._look_at(min([next_look_at, *(at for at in instants if at > now)]))
 
     def _forget(self, process: Process) -> None:
         del self._held[process.name]
