@@ -8,7 +8,7 @@ from edge.core import death, lease, peers
 from edge.core.effects import Beat, Report, StartDuty, StopDuty
 from edge.core.lease import Step
 from edge.core.model import Kind, Policy
-from edge.core.state import Attempt, Peer, State, Tenure, views_of, with_own_term
+from edge.core.state import Attempt, Peer, State, Tenure, peer_of, views_of, with_own_term
 from edge.core.values import replace
 
 
@@ -168,8 +168,7 @@ def _cause(state: State) -> tuple[str | None, float, str]:
     if state.promotion is not None:
         return last, state.promotion.began_at, "promoted"
     former = state.given_up
-    if former is not None and (former.origin, former.term) == (last, state.term):
-        # Nobody has tried or become hot since: we only try again.
+    if former is not None and _only_tries_again(state, former):
         return former.origin, former.noticed_at, former.reason
     if freed:
         return last, min(freed), "switchover" if _is_called(state) else "released"
@@ -180,6 +179,14 @@ def _cause(state: State) -> tuple[str | None, float, str]:
         return last, died_at, "died"
     heard = [view.heard_other_at for view in state.views if view.heard_other_at > -inf]
     return last, max(heard, default=state.now), "silent"
+
+
+def _only_tries_again(state: State, former: Attempt) -> bool:
+    """Nobody has tried or become hot since, and whom we replace was not heard as hot again."""
+    if (former.origin, former.term) != (state.last_hot, state.term):
+        return False
+    peer = peer_of(state, former.origin or "")
+    return peer is None or peer.hot_heard_at <= former.started_at
 
 
 def conclude(state: State) -> Step:

@@ -364,6 +364,27 @@ def test_an_attempt_that_lost_every_race_ends_at_once() -> None:
     assert lab.state.tenure is None
 
 
+def test_a_lost_race_is_no_reason_for_a_later_change() -> None:
+    """Black was only late, and held on: what it hands over now is a switchover."""
+    lab = standby_lab()
+    lab.echoes = False
+    lab.wait(CLAIM_AFTER + 0.001)
+    for published in lab.published(Kind.CLAIM):
+        lab.foreign(published.link.broker, term=4)
+        lab.echo(published)
+    assert lab.state.attempt is None
+    lab.echoes = True
+    for _ in range(8):
+        lab.wait(0.25)
+        lab.foreign_everywhere(term=4)
+        lab.beat()
+    lab.word(role=Role.STANDBY, term=5)
+    lab.foreign_everywhere(Kind.RELEASE, term=4, to="white")
+    assert lab.state.tenure is not None
+    assert (lab.state.tenure.reason, lab.state.tenure.term) == ("switchover", 6)
+    assert lab.state.tenure.noticed_at == lab.now
+
+
 @pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.05), (0.999999, 0.3)])
 def test_the_back_off_is_drawn_between_its_bounds(jitter: float, pause: float) -> None:
     lab = standby_lab()
