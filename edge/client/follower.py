@@ -36,6 +36,7 @@ HEAD_MAX = 16
 # After so many connections that ended with the same message unacknowledged, the log names it.
 SUSPICIOUS_AFTER = 5
 MOVES_KEPT = 100
+CLOSED = "the connection is closed; it lives inside its async with"
 # What is published there are orders to a group: the same order again would be another one.
 GROUPS = "edge/"
 # So many messages of a broker whose node is not hot are kept for the moment when it is.
@@ -82,6 +83,7 @@ class Move:
 class _Letter:
     message: Message
     is_taken: asyncio.Future[bool]
+    number: int
     attempts: int = 0
 
 
@@ -107,11 +109,13 @@ class Follower:
         self._bell = Bell()
         self._room = asyncio.Lock()
         self._is_open = False
+        self._takes_more = False
+        self._put_count = 0
         self._stop_listening: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
         assert not self._tasks, "a connection is entered once; follow() makes another one"
-        self._is_open = True
+        self._is_open = self._takes_more = True
         handlers = Handlers(self._up, self._down, self._granted, self._received, self._acknowledged)
         for address, endpoint in self._endpoints.items():
             line = Line(address, endpoint, self._options.lines, handlers)
@@ -129,6 +133,8 @@ class Follower:
         _t: TracebackType | None,
     ) -> None:
         """Leaving without an error waits for acknowledgements, and says so if there are none."""
+        self._takes_more = False
+        self._bell.ring()
         try:
             if kind is None:
                 async with asyncio.timeout(self._options.farewell):
@@ -206,9 +212,14 @@ class Follower:
         await self._put(topic, payload, qos, retained=retained)
 
     async def drain(self) -> None:
-        """Returns when everything is acknowledged."""
-        await self._bell.wait_for(lambda: not self._outbox.unacknowledged or not self._is_open)
+        """Returns when everything is acknowledged that was published before this call."""
+        last = self._put_count
+        await self._bell.wait_for(lambda: self._is_drained(last) or not self._is_open)
         self._require_open()
+
+    def _is_drained(self, last: int) -> bool:
+        oldest = self._outbox.oldest
+        return oldest is None or oldest.number > last
 
     async def _put(self, topic: str, payload: bytes | str, qos: int, *, retained: bool) -> _Letter:
         check_topic(topic)
@@ -219,17 +230,20 @@ class Follower:
         if size > PACKET_MAX:
             raise ValueError(f"with this payload a packet has {size} bytes, over {PACKET_MAX}")
         message = Message(topic, content, retained, qos)
-        letter = _Letter(message, asyncio.get_running_loop().create_future())
         async with self._room:  # in the order in which they came
-            await self._bell.wait_for(lambda: not self._outbox.is_full or not self._is_open)
-            self._require_open()
+            await self._bell.wait_for(lambda: not self._outbox.is_full or not self._takes_more)
+            if not self._takes_more:
+                raise ClosedError(CLOSED)
+            self._put_count += 1
+            is_taken = asyncio.get_running_loop().create_future()
+            letter = _Letter(message, is_taken, self._put_count)
             self._outbox.put(letter)
         self._send()
         return letter
 
     def _require_open(self) -> None:
         if not self._is_open:
-            raise ClosedError("the connection is closed; it lives inside its async with")
+            raise ClosedError(CLOSED)
 
     def _follow(self) -> None:
         """The hot node or the way to it may have changed."""

@@ -29,6 +29,12 @@ class Outbox(Generic[Letter]):
         return len(self._waiting) + len(self._flying)
 
     @property
+    def oldest(self) -> Letter | None:
+        """The one that was put before all others that are not acknowledged."""
+        waiting = self._waiting[0] if self._waiting else None
+        return next(iter(self._flying.values()), waiting)
+
+    @property
     def is_full(self) -> bool:
         return self.unacknowledged >= self.limit
 

@@ -74,6 +74,27 @@ async def test_what_was_not_acknowledged_goes_to_the_next_hot_node_in_order() ->
         assert (await anext(moves)).again == 100
 
 
+async def test_drain_and_leaving_wait_for_nobody_who_goes_on_publishing() -> None:
+    async with pair() as (white, _black, _, group):
+        listener = await connect(white.broker, "listener")
+        await listener.subscribe("n/#")
+        async with asyncio.timeout(DEADLINE):
+            async with group.follow() as connection:
+                others = [asyncio.create_task(publish_without_end(connection)) for _ in range(9)]
+                await until(lambda: connection.unacknowledged > 0)
+                await connection.enqueue("n/x", "1")
+                await connection.drain()
+                await connection.enqueue("n/x", "2")
+            ends = await asyncio.gather(*others, return_exceptions=True)
+            assert {type(each) for each in ends} == {ClosedError}
+            assert [(await listener.messages.get()).payload for _ in range(2)] == [b"1", b"2"]
+
+
+async def publish_without_end(connection: Follower) -> None:
+    while True:
+        await connection.publish("o/x", "again and again")
+
+
 async def test_what_was_acknowledged_just_before_a_death_goes_out_again() -> None:
     async with pair() as (_white, black, proxy, group), group.follow() as connection:
         await until(lambda: connection.node == "white")
