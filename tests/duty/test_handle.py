@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 
 import edge.duty.handle
@@ -165,10 +166,16 @@ async def test_deadline_said_while_the_guard_starts_is_not_waited_for(
 async def test_end_of_what_has_just_been_started_takes_no_grace(handle: Handle) -> None:
     """The fork is not a program yet, and it ignores SIGTERM as the guard does."""
     hot(handle)
+    pid = handle.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "he stands still")
     starting = asyncio.create_task(handle.spawn(Spawn("a", ("sleep", "1000"))))
+    ending = asyncio.create_task(handle.end("a", 1000.0))
     await asyncio.sleep(0)
+    os.kill(pid, signal.SIGCONT)  # both orders are there when he looks
     async with asyncio.timeout(20 * SCALE):
-        await handle.end("a", 1000.0)
+        await ending
         with pytest.raises(GuardError, match="ended while it started"):
             await starting
 
