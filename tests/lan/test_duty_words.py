@@ -175,7 +175,11 @@ def test_order_and_variables_of_a_whole_duty(group: Group) -> None:
         assert (starts.count("helper"), starts.count("driver")) == (1, 1), "left alone"
     group.kill("black")
     check_diary(black, "on_standby runs standby term=2 why=withdrawn G/black")
-    check_diary(white, "first starts hot term=3 why=died", "on_hot runs hot term=3")
+    # By its wills or, where those of two brokers come too far apart, by its silence.
+    group.wait_for(lambda: does_duty(group, "white"), "white does the duty")
+    reason = group.own_state("white")["reason"]
+    assert reason in {"died", "silent"}
+    check_diary(white, f"first starts hot term=3 why={reason}", "on_hot runs hot term=3")
     check_diary(white, "on_alert runs hot term=3 why=No standby is ready", "")
     log = (group.folder / "white.log").read_text()
     assert "edge.duty: stranger: nobody in /usr likes green at /nonexistent\n" in log
