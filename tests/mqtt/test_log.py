@@ -1,6 +1,5 @@
 """The log never holds the broker up: nobody who reads, a full disk, no standard error at all."""
 
-import asyncio
 import fcntl
 import os
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.log import LINES_PER_SECOND, LONGEST_LINE, Log
-from tests.mqtt.test_server import Raw, free_port
+from tests.mqtt.test_server import Raw, free_port, until
 from tests.mqtt.test_standalone import DEADLINE, sample_file
 
 MORE_THAN_A_PIPE_TAKES = 10_000
@@ -84,9 +83,7 @@ def is_open(port: int) -> bool:
 
 
 async def serves(port: int, clients: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not is_open(port):
-            await asyncio.sleep(0.01)
+    await until(lambda: is_open(port))
     for _ in range(clients):
         peer = await Raw.connect(port, "client")
         assert await peer.pings()
