@@ -17,7 +17,7 @@ from broker.settings import Limits
 # Connections beyond those of clients, so that whoever speaks is heard, and told why if refused.
 STRANGERS: Final = 64
 # Connections whose password is being checked, which takes long on purpose.
-CHECKED: Final = 256
+CHECKED: Final = 128
 # Bits of an IPv6 address that are its network's: whoever has one address has all of that.
 NETWORK_BITS: Final = 64
 
