@@ -268,6 +268,20 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> Non
         assert server.router.counters.cut_off == 1
 
 
+@over(Transport)
+async def test_a_packet_larger_than_the_bound_reaches_who_reads() -> None:
+    """Also one that the socket does not take at once."""
+    payload = bytes(4_000_000)
+    limits = Limits(send_buffer=100_000, packet_size=5_000_000, queue_bytes=10_000_000)
+    async with serving(settings(limits=limits)) as (server, port):
+        reader = await Raw.connect(port, "reader")
+        await reader.subscribe("a")
+        writer = await Raw.connect(port, "writer")
+        writer.send(encode(Publish("a", payload)))
+        assert await reader.read() == Publish("a", payload)
+        assert server.router.counters.cut_off == 0
+
+
 async def _flood(port: int, client_id: str = "flood") -> None:
     peer = await Raw.connect(port, client_id)
     data = encode(Publish("flood", bytes(50_000)))
