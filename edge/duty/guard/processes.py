@@ -227,7 +227,8 @@ class Processes:
             members = self._members(surely_all=True)
             gone = [each for each in gone if not _has_members(each, members)]
         for process in gone:
-            self._forget(process)
+            if self._held.get(process.name) is process:  # whoever waited for one may look, too
+                self._forget(process)
 
     def _come_again(self, now: float) -> None:
         instants = [each.kill_at for each in self._held.values() if each.kill_at is not None]
