@@ -4,8 +4,8 @@ import asyncio
 import os
 import resource
 import signal
-from functools import partial
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
