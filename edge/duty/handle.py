@@ -18,7 +18,7 @@ from typing import Any
 
 from edge.duty import users
 from edge.duty.guard import frames, leftovers
-from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn, WithheldError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
@@ -208,8 +208,11 @@ class Handle:
             message: dict[str, Any] = await answer
         finally:
             self._answers.pop(number, None)
-        if message["is"] == "failed":
-            raise GuardError(message["why"])
+        match message["is"]:
+            case "failed":
+                raise GuardError(message["why"])
+            case "withheld":
+                raise WithheldError(message["why"])
         return message
 
     def _send(self, message: dict[str, object]) -> None:
@@ -229,7 +232,7 @@ class Handle:
 
     def _take(self, message: dict[str, Any]) -> None:
         match message["is"]:
-            case "done" | "failed":
+            case "done" | "failed" | "withheld":
                 self._answered(message)
             case "alive":
                 self._unanswered = self._last_asked if self._last_asked > message["n"] else 0

@@ -50,7 +50,7 @@ async def test_end_of_a_name_whose_next_life_waits_for_the_last(pipe: Pipe) -> N
         start = pipe.order("spawn", **spawning("pump", *FOREVER))
         end = pipe.order("end", name="pump", grace=5.0)
     await asyncio.wait({end}, timeout=BOUND)
-    assert start.result()["is"] == "failed"
+    assert start.result()["is"] == "withheld"
     assert not marked(GROUP)
 
 
@@ -63,7 +63,7 @@ async def test_withdrawal_while_a_start_waits_for_the_last_life(pipe: Pipe) -> N
         start = pipe.order("spawn", **spawning("pump", *FOREVER))
         withdrawal = pipe.order("withdraw")
     await asyncio.wait({withdrawal}, timeout=BOUND)
-    assert start.result()["is"] == "failed"
+    assert start.result()["is"] == "withheld"
 
 
 @pytest.mark.parametrize("term", [1, 2])

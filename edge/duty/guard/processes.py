@@ -14,6 +14,7 @@ from edge.duty.guard.spawning import Plan
 # How soon the end of the last process is noticed, and how often SIGKILL is repeated.
 POLL_INTERVAL = 0.01
 STRAY = ""
+CALLED_OFF = "it was ended while it started"
 
 
 class Process:
@@ -183,7 +184,7 @@ class Processes:
             process.is_started = True
             reports.started(process)
         else:
-            reports.failed(process, "it was ended while it started")
+            reports.failed(process, CALLED_OFF)
 
     def _exited(self, process: Process, status: int) -> None:
         if process.trouble >= 0:
