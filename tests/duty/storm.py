@@ -18,14 +18,14 @@ from tests.duty.storm_of_guard import storm_at_the_pipe
 MOST_WRONG = 10
 
 
-async def storm_of(seed: int, steps: int) -> list[str]:
-    """What went wrong. Every fourth storm is one of orders to the guard alone, and every fifth of
-    the others is without a fault, so that every start must succeed."""
+async def storm_of(seed: int, steps: int, interface: str = "") -> list[str]:
+    """What went wrong. Every fourth storm is one of orders to the guard alone; every fifth is
+    without a fault, so every start must succeed."""
     dice = random.Random(seed)
     if seed % 4 == 0:
-        return await storm_at_the_pipe(dice, steps)
+        return await storm_at_the_pipe(dice, steps, interface)
     with tempfile.TemporaryDirectory() as folder:
-        storm = DutyStorm(dice, Path(folder), has_faults=seed % 5 != 0)
+        storm = DutyStorm(dice, Path(folder), interface, has_faults=seed % 5 != 0)
         return await storm.run(steps)
 
 
@@ -35,16 +35,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=100, help="of each storm")
     parser.add_argument("--only", type=int, help="the number of one storm")
+    parser.add_argument("--interface", default="", help="for an address, if there is one to spare")
     arguments = parser.parse_args()
     if arguments.only is not None:
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d %(message)s")
-        found = asyncio.run(storm_of(arguments.only, arguments.steps))
-        print(*found, sep="\n")
+        found = asyncio.run(storm_of(arguments.only, arguments.steps, arguments.interface))
+        print(*found, sep="\n", end="")
         return bool(found)
     logging.disable(logging.ERROR)
     until, number, wrong = time.monotonic() + 60 * arguments.minutes, arguments.seed, 0
     while time.monotonic() < until and wrong < MOST_WRONG:
-        found = asyncio.run(storm_of(number, arguments.steps))
+        found = asyncio.run(storm_of(number, arguments.steps, arguments.interface))
         for each in found:
             print(f"storm {number}: {each}", flush=True)
         wrong += bool(found)

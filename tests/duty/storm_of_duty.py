@@ -13,6 +13,7 @@ from edge.core.events import DutyStarted, DutyStopped, Event, FitnessChanged, Sw
 from edge.core.model import Role
 from edge.core.orders import STAND_BACK_MAX
 from edge.duty.guard import tree
+from edge.duty.guard.netlink import Kernel, parse
 from edge.duty.handle import GuardSettings
 from edge.duty.service import GuardedDuty
 from edge.settings.duty import Duty
@@ -26,10 +27,11 @@ STUBBORN = 300.0
 # One life at a time: the kernel gives the lock to one.
 ALONE = 'exec 9>"$0"; flock -n 9 || { echo twice >> "$0.twice"; exit 1; }; exec "$@"'
 LOOKS = 50
+ADDRESS = "10.9.8.7/24"
 OF_DUTY = ("pump", "meter")
 
 
-def duty_in(folder: Path) -> Duty:
+def duty_in(folder: Path, interface: str) -> Duty:
     def process(name: str, **more: object) -> dict[str, object]:
         program = ("cat",) if more.get("instance") else ("sleep", "1000")
         command = ("sh", "-c", ALONE, str(folder / name), *program)
@@ -44,20 +46,36 @@ def duty_in(folder: Path) -> Duty:
         process("warmer", run_on="standby"),
         process("driver", run_on="always", instance=True),
     )
-    tables = {"process": processes, "hook": ({**hook, "timeout": STUBBORN},), "grace": 0.2}
-    return Duty.model_validate(tables)
+    addresses = ({"address": ADDRESS, "interface": interface},) if interface else ()
+    tables = {"address": addresses, "process": processes, "grace": 0.2}
+    return Duty.model_validate({**tables, "hook": ({**hook, "timeout": STUBBORN},)})
+
+
+def has_address() -> bool:
+    kernel = Kernel()
+    try:
+        return parse(ADDRESS)[0] in {each.packed for each in kernel.addresses()}
+    finally:
+        kernel.close()
 
 
 class DutyStorm:
     """One duty, from its opening to its close."""
 
-    def __init__(self, dice: random.Random, folder: Path, *, has_faults: bool) -> None:
+    def __init__(
+        self, dice: random.Random, folder: Path, interface: str, *, has_faults: bool
+    ) -> None:
         self._dice = dice
         self._folder = folder
         self._has_faults = has_faults
         self._group = unique_group()
-        settings = GuardSettings(self._group, "white", "b1", LEASE, 0.1)
-        self._duty = GuardedDuty(duty_in(folder), settings, lambda _: None)
+        held = ((ADDRESS, interface),) if interface else ()
+        with_cgroups = dice.random() < 0.5
+        settings = GuardSettings(
+            self._group, "white", "b1", LEASE, 0.1, held, with_cgroups=with_cgroups
+        )
+        self._has_address = bool(interface)
+        self._duty = GuardedDuty(duty_in(folder, interface), settings, lambda _: None)
         self._loop = asyncio.get_running_loop()
         self._term = 0
         self._is_tenant = False  # between a start and its end
@@ -220,8 +238,8 @@ class DutyStorm:
         is_awaited = self._open.pop(f"start {term}", None) is not None
         if is_awaited and not self._is_disturbed:
             missing = self._missing(term)
-            if missing:
-                self._note_wrong(f"started {term}, but {missing} is not there")
+            if missing or (self._has_address and not has_address()):
+                self._note_wrong(f"started {term}, but {missing or ADDRESS} is not there")
 
     def _missing(self, term: int) -> set[str]:
         """Looked at again: who is just becoming a program has no environment for a moment."""
@@ -248,6 +266,8 @@ class DutyStorm:
         for name, pid, its in self._lives():
             if name in OF_DUTY and its is not None and its <= term:
                 self._note_wrong(f"stopped {term}, but there is {name} ({pid}) of term {its}")
+        if self._has_address and term == self._term and has_address():
+            self._note_wrong(f"stopped {term}, but there is the address")
 
     def _lives(self) -> list[tuple[str, int, int | None]]:
         """Name, process id and term of all that the guard started."""

@@ -18,13 +18,15 @@ COMMANDS = (
     ("/no/such/program",),
 )
 SHORT_COMMANDS = COMMANDS[1:5]
+ADDRESS = "10.9.8.7/24"
 
 
 class PipeStorm:
-    def __init__(self, dice: random.Random, pipe: Pipe, group: str) -> None:
+    def __init__(self, dice: random.Random, pipe: Pipe, group: str, interface: str) -> None:
         self._dice = dice
         self._pipe = pipe
         self._group = group
+        self._interface = interface or "nowhere"
         self._term = 1
         self._count = 0
         self._spawned: dict[str, int] = {}  # by name: the count of the last order to start it
@@ -46,27 +48,39 @@ class PipeStorm:
 
     def _order(self) -> None:
         self._count += 1
-        name, pipe = self._dice.choice(NAMES), self._pipe
-        match self._dice.randrange(12):
-            case 0 | 1 | 2:
-                self._spawn(name)
-            case 3 | 4:
-                end = pipe.order("end", name=name, grace=self._dice.choice((0.0, 0.02, 100.0)))
-                end.add_done_callback(partial(self._check_end, name, self._count))
-            case 5:
-                pipe.order("set_guarded", name=name, guarded=self._dice.random() < 0.5)
-            case 6:
-                pipe.send("tell", name=name, line="{}")
-            case 7:
+        orders = (self._spawn, self._end, self._hold, self._change, self._extend)
+        self._dice.choice(orders)(self._dice.choice(NAMES))
+
+    def _end(self, name: str) -> None:
+        grace = self._dice.choice((0.0, 0.02, 100.0))
+        end = self._pipe.order("end", name=name, grace=grace)
+        end.add_done_callback(partial(self._check_end, name, self._count))
+
+    def _hold(self, name: str) -> None:
+        place = {"address": ADDRESS, "interface": self._interface}
+        match self._dice.randrange(4):
+            case 0:
                 argv = self._dice.choice(SHORT_COMMANDS)
-                pipe.order("farewell", name=name, argv=argv, env={}, limit=100.0)
-            case 8:
-                pipe.order("drop_farewell", name=name)
-            case 9:
-                self._withdraw()
-            case 10 | 11:
-                self._term += self._dice.randrange(2)
-                pipe.extend(self._term, self._dice.choice((-1.0, 0.0, 0.05, 0.5, 100.0)))
+                self._pipe.order("farewell", name=name, argv=argv, env={}, limit=100.0)
+            case 1:
+                self._pipe.order("drop_farewell", name=name)
+            case 2:
+                self._pipe.order("hold_address", **place)
+            case 3:
+                self._pipe.order("drop_address", **place)
+
+    def _change(self, name: str) -> None:
+        match self._dice.randrange(3):
+            case 0:
+                self._pipe.order("set_guarded", name=name, guarded=self._dice.random() < 0.5)
+            case 1:
+                self._pipe.send("tell", name=name, line="{}")
+            case 2:
+                self._pipe.order("withdraw")
+
+    def _extend(self, _: str) -> None:
+        self._term += self._dice.randrange(2)
+        self._pipe.extend(self._term, self._dice.choice((-1.0, 0.0, 0.05, 0.5, 100.0)))
 
     def _spawn(self, name: str) -> None:
         self._spawned[name] = self._count
@@ -75,10 +89,6 @@ class PipeStorm:
         grace = self._dice.choice((0.0, 0.1))
         more = {"guarded": guarded, "grace": grace, "stdin": self._dice.random() < 0.3}
         self._pipe.order("spawn", name=name, argv=argv, env={}, **more)
-
-    def _withdraw(self) -> None:
-        """A term that has ended by itself, too."""
-        self._pipe.order("withdraw")
 
     def _check_end(self, name: str, count: int, answer: asyncio.Future[Answer]) -> None:
         """Nothing of that name runs, unless it was started again."""
@@ -101,8 +111,8 @@ def _name_of(process: object) -> str:
     return process.environ().get("EDGE_DUTY", "").rpartition("/")[2]  # type: ignore[attr-defined,no-any-return]
 
 
-async def storm_at_the_pipe(dice: random.Random, steps: int) -> list[str]:
+async def storm_at_the_pipe(dice: random.Random, steps: int, interface: str) -> list[str]:
     group = unique_group()
     async with guard_at_a_pipe(group, with_cgroups=dice.random() < 0.5) as pipe:
-        wrong = await PipeStorm(dice, pipe, group).run(steps * 5)
+        wrong = await PipeStorm(dice, pipe, group, interface).run(steps * 5)
     return wrong + [f"left after the end: {each}" for each in marked(group)]
