@@ -25,6 +25,7 @@ class Told:
     def __init__(self, duty: GuardedDuty) -> None:
         self.duty = duty
         self.events: list[Event] = []
+        self.alerts: dict[str, str | None] = {}
         self.starts_when_lost: int | None = None
 
     def tell(self, event: Event) -> None:
@@ -35,7 +36,7 @@ class Told:
             asyncio.get_running_loop().call_soon(self.duty.start, term, "died")
 
     def alert(self, name: str, sentence: str | None) -> None:
-        """Not looked at here."""
+        self.alerts[name] = sentence
 
 
 @asynccontextmanager
@@ -94,6 +95,31 @@ async def test_hot_at_once_after_the_guard_was_replaced() -> None:
         await until(lambda: FitnessChanged("") in told.events)
         start(told, 8)
         await until(lambda: DutyStarted(8) in told.events)
+
+
+async def test_the_alert_of_a_keeper_ends_with_it() -> None:
+    """The next one knows nothing of that trouble, so it would never take it back."""
+    async with serving(process=({**PROCESS, "command": ("/no/such/program",)},)) as told:
+        start(told, 7)
+        await until(lambda: DutyStopped(7) in told.events)
+        assert told.alerts["duty"] is not None
+        kill_guard(told)
+        await until(lambda: told.events[-1] == FitnessChanged(""))
+        assert told.alerts == {"duty": None, "guard": None}
+
+
+async def test_a_keeper_that_has_lost_its_guard_says_nothing_more() -> None:
+    """That it is fit again, above all: there is no guard."""
+    async with serving() as told:
+        callbacks = told.duty._callbacks()
+        callbacks.fitness("")
+        assert told.events == [FitnessChanged("")]
+        kill_guard(told)
+        await until(lambda: told.duty._keeper is None)
+        told.events.clear()
+        callbacks.fitness("")
+        callbacks.stopped(7)
+        assert told.events == []
 
 
 async def test_what_ends_during_the_close_is_heard(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from broker.log import LINES_PER_SECOND, LONGEST_LINE, Log
-from tests.mqtt.test_server import Raw, free_port, until
+from tests.engines.tools import free_port
+from tests.mqtt.test_server import Raw, until
 from tests.mqtt.test_standalone import DEADLINE, sample_file
 
 MORE_THAN_A_PIPE_TAKES = 10_000
