@@ -10,6 +10,7 @@ import os
 import pwd
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -303,15 +304,17 @@ class Handle:
             self._callbacks.on_lost(f"the guard ended with status {status}")
 
     async def _sweep(self) -> None:
-        """In a thread: the agent has a lease to give up meanwhile."""
-        settings = self._settings
+        """In a thread, as the agent has a lease to give up meanwhile; and in one of its own: the
+        loop's may all be waiting for a name service, for health checks."""
+        settings, thread = self._settings, ThreadPoolExecutor(1, thread_name_prefix="sweep")
+        what = (settings.group, settings.node, list(settings.addresses))
         try:
-            found = await asyncio.to_thread(
-                leftovers.sweep, settings.group, settings.node, list(settings.addresses)
-            )
+            found = await asyncio.get_running_loop().run_in_executor(thread, leftovers.sweep, *what)
         except OSError as error:
             log.error("What the guard held cannot be swept: %s", error)  # noqa: TRY400 - one line
             return
+        finally:
+            thread.shutdown(wait=False)
         for each in found:
             log.warning("Swept after the guard: %s", each)
 
