@@ -53,6 +53,15 @@ def test_the_topics_of_health_checks_are_named_once(tmp_path: Path) -> None:
     assert load(tmp_path, text).duty.health_topics == ("plant/clock",)
 
 
+def test_who_orders_a_switchover_waits_also_for_those_who_may_object(tmp_path: Path) -> None:
+    hooks = (
+        '[[duty.hook]]\nmay_switch = ["a"]\ntimeout = 30.0\n'
+        '[[duty.hook]]\non_standby = ["b"]\ntimeout = 7.0\n'
+    )
+    duty = load(tmp_path, BASE + PROCESS + "stop_timeout = 2.0\n" + hooks).duty
+    assert (duty.stop_limit, duty.switch_limit) == (9.0, 39.0)
+
+
 def test_the_reference_shows_the_defaults_of_processes_and_hooks() -> None:
     given = tomllib.loads((CONFIG / "reference.toml").read_text())["duty"]
     process, hook = given["process"][0], given["hook"][0]
