@@ -1,5 +1,6 @@
 """`[duty]` in the group file: defaults, and one line for each mistake."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -176,6 +177,22 @@ def test_a_mistake_is_one_line(tmp_path: Path, added: str, start: str, cure: str
     assert line.startswith(f"{tmp_path / 'edge.toml'}: {start}")
     assert cure in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("10.0.0.50/255.255.255.0", 'write it like "192.168.2.50/24"'),
+        ("10.0.0.50/0.0.0.255", 'write it like "192.168.2.50/24"'),
+        ("fd00::50%eth0/64", 'write it like "192.168.2.50/24"'),
+        ("::ffff:10.0.0.50/128", "choose a free one of the network"),
+        ("255.255.255.255/32", "choose a free one of the network"),
+    ],
+)
+def test_an_address_that_the_guard_could_not_hold(tmp_path: Path, address: str, cure: str) -> None:
+    table = f'[[duty.address]]\naddress = "{address}"\ninterface = "eth0"\n'
+    with pytest.raises(SettingsError, match=re.escape(cure)):
+        load(tmp_path, BASE + table)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.0/31", "10.0.0.1/32", "fd00::/128", "fd00::50/64"])
