@@ -8,7 +8,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -314,14 +315,10 @@ class Handle:
             self._callbacks.on_lost(f"the guard ended with status {status}")
 
     async def _sweep(self) -> None:
-        """In a thread, if there is room for one: the agent has a lease to give up meanwhile."""
         settings = self._settings
         sweep = partial(leftovers.sweep, settings.group, settings.node, list(settings.addresses))
         try:
-            try:
-                found = await asyncio.to_thread(sweep)
-            except RuntimeError:
-                found = sweep()
+            found = await _in_a_thread_of_its_own(sweep)
         except OSError as error:
             log.error("What the guard held cannot be swept: %s", error)  # noqa: TRY400 - one line
             return
@@ -332,6 +329,18 @@ class Handle:
         for answer in [*self._answers.values(), self._ready]:
             if answer is not None and not answer.done():
                 answer.set_exception(error)
+
+
+async def _in_a_thread_of_its_own(sweep: Callable[[], list[str]]) -> list[str]:
+    """The agent has a lease to give up meanwhile, and the loop's threads may all be waiting for a
+    name service, for health checks. Where there is no room for another thread, the agent waits."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, sweep)
+    except RuntimeError:
+        return sweep()
+    finally:
+        thread.shutdown(wait=False)
 
 
 async def _start_process() -> asyncio.subprocess.Process:

@@ -308,12 +308,11 @@ class Keeper:
             self._callbacks.failed(tenure.term, why)
 
     async def _leave(self) -> None:
-        """The start in reverse. What fails here is left to the guard, which does it by force."""
-        was_at_once = self._is_at_once
-        is_clean = await self._let_go()
-        # If the lease ended on the way, the guard may be at it by itself: wait until it is done.
-        if (not is_clean or self._is_at_once != was_at_once) and not self._lost:
-            await self._quietly("withdraw", self._guard.withdraw)
+        """The start in reverse. What is left then the guard ends by force: what could not be
+        ended in order, and who got away without a trace of whose he is."""
+        await self._let_go()
+        if not self._lost:
+            await self._quietly("leftovers", self._guard.withdraw)
         self._held = None
         if self._lost or self._is_closing:
             return
@@ -323,8 +322,8 @@ class Keeper:
                 await self._quietly(f"stop {each.plan.name}", each.stop)
             each.begin()
 
-    async def _let_go(self) -> bool:
-        """Whether everything could be ended. After a withdrawal little is left to be done."""
+    async def _let_go(self) -> None:
+        """All of it, whatever fails. After a withdrawal little is left to be done."""
         works: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         if self._is_at_once:
             works.append(("withdraw", self._guard.withdraw))
@@ -342,7 +341,8 @@ class Keeper:
             for each in reversed(self._duty.address)
         ]
         works.append(("farewells", self._hooks.drop_farewells))
-        return all([await self._quietly(name, work) for name, work in works])
+        for name, work in works:
+            await self._quietly(name, work)
 
     async def _leave_process(self, each: Supervisor) -> None:
         if each.plan.instance and (self._is_at_once or self._withdrawn):
@@ -354,16 +354,14 @@ class Keeper:
         for each in reversed(self._staff.all):
             await self._quietly(f"stop {each.plan.name}", each.stop)
 
-    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """A step that has no way back: whether it could be done."""
+    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A step that has no way back."""
         try:
             async with self._step(name):
                 await work()
         except GuardError as error:
             if not self._lost:
                 log.warning("%s: %s", name, error)
-            return False
-        return True
 
     @property
     def _standby(self) -> Situation:

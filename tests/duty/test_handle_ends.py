@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 import pytest
@@ -99,7 +100,7 @@ async def test_guard_that_ends_once_it_is_ready_is_not_watched_for_ever(
 async def test_without_room_for_a_thread_a_lost_guard_is_swept_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def no_room(*_: object) -> None:
+    def no_room(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     ends = Ends()
@@ -107,7 +108,7 @@ async def test_without_room_for_a_thread_a_lost_guard_is_swept_all_the_same(
     escapes = "setsid setsid sleep 1000 & echo up; sleep 1000"
     await ends.handle.spawn(Spawn("a", ("sh", "-c", escapes), guarded=False))
     await until(lambda: "up" in ends.lines)
-    monkeypatch.setattr(asyncio, "to_thread", no_room)
+    monkeypatch.setattr(threading.Thread, "start", no_room)
     assert ends.handle.pid is not None
     os.kill(ends.handle.pid, signal.SIGKILL)
     await until(lambda: ends.lost != [])

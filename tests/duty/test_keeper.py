@@ -37,8 +37,9 @@ async def test_start_goes_by_the_file_and_stop_by_its_reverse() -> None:
             "end a",
             "drop 192.168.2.50/24 eth0",
             "drop_farewell hook.1.on_standby",
+            "withdraw",
         ]
-        assert kept.steps[-9:] == [
+        assert kept.steps[-10:] == [
             "hold 192.168.2.50/24",
             "start a",
             "start b",
@@ -48,6 +49,7 @@ async def test_start_goes_by_the_file_and_stop_by_its_reverse() -> None:
             "stop a",
             "drop 192.168.2.50/24",
             "farewells",
+            "leftovers",
         ]
 
 

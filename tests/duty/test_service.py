@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -120,6 +122,21 @@ async def test_a_keeper_that_has_lost_its_guard_says_nothing_more() -> None:
         callbacks.fitness("")
         callbacks.stopped(7)
         assert told.events == []
+
+
+async def test_a_guard_is_swept_after_although_the_loops_threads_are_busy() -> None:
+    """Health checks by name, while no name service answers."""
+    answers = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    waiting = loop.run_in_executor(None, answers.wait)
+    async with serving() as told:
+        kill_guard(told)
+        try:
+            await until(lambda: told.events[-1:] == [FitnessChanged("")])
+        finally:
+            answers.set()
+    await waiting
 
 
 async def test_what_ends_during_the_close_is_heard(caplog: pytest.LogCaptureFixture) -> None:

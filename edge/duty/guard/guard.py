@@ -283,7 +283,8 @@ class Guard:
             self._then.append(then)
         if not self._why:
             self._began_at = now
-        self._why = why
+        if self._why in {"", "asked"}:  # who asks while the lease ends changes nothing
+            self._why = why
         self._pending += 1
         self._end_all(self._guarded(), lambda each: min(now + each.grace, latest))
         self._loop.at(now, self._say_farewell)
