@@ -1,4 +1,4 @@
-"""The log of a broker's process: lines on standard error, which never hold the broker up.
+"""The log of a process: lines on standard error, which never hold the process up.
 
 Whoever reads them may have stalled or gone, and the disk behind them may be full: then lines are
 lost and counted, while clients are served as before.
@@ -19,10 +19,13 @@ LONGEST_LINE: Final = 4000
 class Log:
     """`descriptor` is where the lines go."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(
+        self, descriptor: int | None = None, lines_per_second: float = LINES_PER_SECOND
+    ) -> None:
         self._descriptor = _standard_error() if descriptor is None else descriptor
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
+        self._most = lines_per_second
         self._second = 0
         self._lines = 0
         self._left_out = 0
@@ -32,7 +35,7 @@ class Log:
         if second != self._second:
             self._second, self._lines = second, 0
         self._lines += 1
-        if self._lines > LINES_PER_SECOND or not (self._admit_gap() and self._print(line)):
+        if self._lines > self._most or not (self._admit_gap() and self._print(line)):
             self._left_out += 1
 
     def _admit_gap(self) -> bool:

@@ -197,6 +197,11 @@ class Client(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(deadline_at, self._on_timer)
 
     def _on_timer(self) -> None:
+        """A process that was stopped for a while finds its timers due before it has looked at the
+        sockets: what the client sent meanwhile comes first."""
+        self._timer = self._loop.call_later(0, self._on_time)
+
+    def _on_time(self) -> None:
         self._timer = None
         if not self._has_more:
             self.connection.expire(self._loop.time())

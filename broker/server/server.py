@@ -9,7 +9,6 @@ import math
 import os
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +39,7 @@ ACCEPTS_PER_TURN: Final = 4
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
-LOW_PRIORITY: Final = 10  # as `nice` counts
+NICENESS: Final = 10
 # Seconds between two looks at the files of TLS.
 LOOK_INTERVAL: Final = 5.0
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
@@ -205,7 +204,8 @@ class Server:
 def _stand_back() -> None:
     """Threads that check passwords leave the processor to what is already being served."""
     if sys.platform == "linux":  # elsewhere this would be the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+        with suppress(OSError):
+            os.nice(NICENESS)
 
 
 def _tune(bound: socket.socket) -> None:

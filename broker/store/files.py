@@ -224,9 +224,11 @@ def _lock(directory: Path) -> int:
 
 
 def _keep_private(directory: Path) -> None:
-    """Unless other things are in it, which are not for us to shut away: it may be /tmp."""
+    """Unless other things are in it, which are not for us to shut away: it may be /tmp. Whoever may
+    not do so, as on a FAT stick or in somebody else's directory, can write there all the same."""
     if all(each.name.startswith(OURS) for each in directory.iterdir()):
-        directory.chmod(0o700)
+        with suppress(PermissionError):
+            directory.chmod(0o700)
 
 
 def _is_locked(descriptor: int) -> bool:

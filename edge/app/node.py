@@ -5,7 +5,6 @@ import itertools
 import logging
 import secrets
 import signal
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,6 +31,7 @@ from edge.app.connections import Caller, Connections
 from edge.app.console import run_console
 from edge.app.duty import Pulse, make_duty
 from edge.app.group import make_group
+from edge.app.log import LogHandler
 from edge.board import Board, Identity
 from edge.core.events import NetworkChecked, Ordered, StopOrder
 from edge.core.model import Kind, Link, Record, RecordId, Saved
@@ -63,7 +63,7 @@ PORT_PATIENCE = 2.0
 def run(settings: Settings, node: str) -> int:
     """Run one node until SIGTERM, SIGINT or SIGHUP. OperatorError for what only people can mend."""
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+        level=logging.INFO, handlers=[LogHandler()], format="%(levelname)s %(name)s: %(message)s"
     )
     # Whoever asks too early for a recording gets none, and the node lives.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

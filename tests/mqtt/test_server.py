@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import os
 import socket
 import ssl
 import struct
@@ -280,6 +281,17 @@ async def test_a_packet_larger_than_the_bound_reaches_who_reads() -> None:
         writer.send(encode(Publish("a", payload)))
         assert await reader.read() == Publish("a", payload)
         assert server.router.counters.cut_off == 0
+
+
+async def test_what_came_while_the_process_was_stopped_comes_before_the_timers() -> None:
+    """SIGCONT ends the wait for sockets without a look at them."""
+    async with serving() as (server, port):
+        peer = await Raw.connect(port, "client", keep_alive=1)
+        (client,) = server.clients
+        client.connection._heard_at -= 10.0
+        os.write(peer.writer.get_extra_info("socket").fileno(), encode(Plain(packets.PINGREQ)))
+        client._on_timer()
+        assert await peer.read() == Plain(packets.PINGRESP)
 
 
 async def _flood(port: int, client_id: str = "flood") -> None:

@@ -1,6 +1,8 @@
 """Limits on real sockets: who is let in, who is read later, and what that costs the others."""
 
 import asyncio
+import os
+import sys
 
 import pytest
 
@@ -11,7 +13,7 @@ from broker.protocol import packets
 from broker.protocol.codec import encode
 from broker.protocol.packets import MQTT_5, Connack, Connect, Publish, Subscribe
 from broker.protocol.reasons import ReasonCode
-from broker.server.server import Server
+from broker.server.server import NICENESS, Server
 from broker.settings import Limits
 from tests.mqtt.test_server import Raw, cancel, serving, until
 from tests.mqtt.tools import settings
@@ -66,6 +68,15 @@ async def test_a_flood_of_the_refused_keeps_no_sockets(monkeypatch: pytest.Monke
         await until(lambda: len(server.clients) <= STRANGERS + 1)
         assert await client.pings()
     assert server.lingering == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+async def test_checks_of_passwords_leave_the_processor_to_others() -> None:
+    before = os.nice(0)
+    async with serving() as (server, _):
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(server._checks, os.nice, 0) == min(before + NICENESS, 19)
+    assert os.nice(0) == before
 
 
 async def test_a_client_that_is_too_fast_is_read_later_and_loses_nothing() -> None:

@@ -153,6 +153,18 @@ def test_a_directory_of_others_stays_as_it_is(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
 
 
+def test_a_mode_that_cannot_be_set_is_no_reason_to_stay_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FAT file system has none."""
+
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert filled(tmp_path).exists()
+
+
 def test_what_is_no_log_does_not_matter(tmp_path: Path) -> None:
     filled(tmp_path)
     (tmp_path / "log-copy").write_bytes(b"mine")
