@@ -55,6 +55,7 @@ class Guard:
             "extend": self._extend,
             "hold_address": self._hold_address,
             "drop_address": self._drop_address,
+            "announce": lambda _: self._addresses.announce_all(),
             "spawn": self._spawn,
             "end": self._end,
             "set_guarded": self._set_guarded,
