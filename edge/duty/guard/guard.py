@@ -21,6 +21,8 @@ LAST = 0.01
 UNGUARDED_GRACE = 2.0
 FAREWELL = "farewell."
 STRAYS_INTERVAL = 0.002
+# How systemd speaks with the agent: what a program of the duty says there would be about edge.
+SYSTEMD = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 
 class Guard:
@@ -45,7 +47,7 @@ class Guard:
         self._pending = 0
         self._then: list[Callable[[], None]] = []
         self._problems: list[str] = []
-        self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
+        self._env = {k: v for k, v in os.environ.items() if not _is_of_agent(k)}
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
         self.watchdog: Watchdog | None = None
         self._watchdog_trouble = ""
@@ -319,6 +321,10 @@ class Guard:
 
 def _ends_with_agent(process: Process) -> bool:
     return not process.is_guarded and not process.name.startswith(FAREWELL)
+
+
+def _is_of_agent(variable: str) -> bool:
+    return variable.startswith("EDGE_") or variable in SYSTEMD
 
 
 def _nothing() -> None:
