@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge.commands.check_machine import Finding, Level
+from edge.duty.guard.netlink import Kernel, parse
+from edge.duty.interfaces import needs_six, problem_of
 from edge.settings import Settings
-from edge.settings.duty import DutyProcess
+from edge.settings.duty import DutyAddress, DutyProcess
 from edge.settings.values import Watchdog
 
 # From linux/capability.h.
@@ -20,7 +22,8 @@ def duty_findings(settings: Settings) -> Iterable[Finding]:
     """Nothing is started or changed; an address that is in use is found at the promotion."""
     duty = settings.duty
     for address in duty.address:
-        yield _interface(address.address, address.interface)
+        yield _interface(address)
+        yield from _elsewhere(address)
     if duty.address:
         yield _rights()
     for process in duty.process:
@@ -34,15 +37,38 @@ def duty_findings(settings: Settings) -> Iterable[Finding]:
         yield _watchdog(settings)
 
 
-def _interface(address: str, interface: str) -> Finding:
+def _interface(plan: DutyAddress) -> Finding:
     names = sorted(name for _, name in socket.if_nameindex())
-    if interface in names:
-        return Finding(Level.OK, f"the interface {interface} for {address} is there")
-    return Finding(
-        Level.PROBLEM,
-        f"there is no interface {interface} for {address}",
-        f"write one of {', '.join(names)}",
-    )
+    address, interface = plan.address, plan.interface
+    if interface not in names:
+        return Finding(
+            Level.PROBLEM,
+            f"there is no interface {interface} for {address}",
+            f"write one of {', '.join(names)}",
+        )
+    problem = problem_of(interface, needs_six=needs_six(plan))
+    if problem:
+        cure = "mend that: as long as it lasts, this node is unfit to be hot"
+        return Finding(Level.WARNING, f"the interface {interface} for {address} {problem}", cure)
+    return Finding(Level.OK, f"the interface {interface} for {address} is there")
+
+
+def _elsewhere(plan: DutyAddress) -> Iterable[Finding]:
+    """A machine answers for what it has, whatever the interface that asks."""
+    kernel, (packed, _) = Kernel(), parse(plan.address)
+    try:
+        same = [each for each in kernel.addresses() if each.packed == packed]
+    finally:
+        kernel.close()
+    for each in same:
+        name, text = socket.if_indextoname(each.index), plan.address.partition("/")[0]
+        if name != plan.interface:
+            yield Finding(
+                Level.WARNING,
+                f"{text} is on {name} of this machine, which may answer for it while another "
+                "node is hot",
+                f"remove it there: ip address del {text}/{each.prefix} dev {name}",
+            )
 
 
 def _rights() -> Finding:

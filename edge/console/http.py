@@ -5,6 +5,7 @@ oldest unfinished one makes room, and a bounded rate: what is too much waits in 
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ from edge.errors import OperatorError
 
 METHODS = ("GET", "HEAD")
 CHUNK = 4096
+# A proxy may name the whole address (RFC 9112, 3.2.2).
+ABSOLUTE = re.compile("^https?://[^/?]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ class HttpServer:
     def _answer(self, method: str, target: bytes) -> Answer:
         if method not in METHODS:
             return problem(405, "GET and HEAD only")
-        return self._respond(target.decode("ascii", "replace").partition("?")[0])
+        path = ABSOLUTE.sub("", target.decode("ascii", "replace"))
+        return self._respond(path.partition("?")[0])
 
     async def _hear_out(self, connection: socket.socket) -> None:
         """Closing while something is unread would take our answer back."""

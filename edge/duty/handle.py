@@ -152,6 +152,9 @@ class Handle:
     async def drop_address(self, address: str, interface: str) -> None:
         await self._ask("drop_address", address=address, interface=interface)
 
+    def announce(self) -> None:
+        self._send({"do": "announce"})
+
     async def spawn(self, process: Spawn) -> int:
         entry = users.user(process.user)
         answer = await self._ask(

@@ -30,7 +30,7 @@ class Interfaces:
         self, addresses: Sequence[DutyAddress], patience: float, troubles: Troubles
     ) -> None:
         self._needs_six = {each.interface: False for each in addresses}
-        self._needs_six |= {each.interface: True for each in addresses if is_six(each)}
+        self._needs_six |= {each.interface: True for each in addresses if needs_six(each)}
         self._patience = patience
         self._troubles = troubles
         self._well_at: dict[str, float] = {}
@@ -42,7 +42,7 @@ class Interfaces:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _look(self, name: str, now: float) -> None:
-        problem, source = problem_of(name, self._needs_six[name]), f"interface {name}"
+        problem, source = problem_of(name, needs_six=self._needs_six[name]), f"interface {name}"
         if not problem:
             self._well_at[name] = now
             self._troubles.clear(source)
@@ -50,11 +50,11 @@ class Interfaces:
             self._troubles.note(source, f"{source} {problem}", is_unfit=True)
 
 
-def is_six(plan: DutyAddress) -> bool:
+def needs_six(plan: DutyAddress) -> bool:
     return ":" in plan.address
 
 
-def problem_of(name: str, needs_six: bool) -> str:  # noqa: FBT001 - a value
+def problem_of(name: str, *, needs_six: bool) -> str:
     """Why an address on it would be of no use, or nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:

@@ -155,6 +155,10 @@ class GuardedDuty:
             self._keeper.set_role(role, term, reason)
 
     def on_alert(self, name: str, sentence: str | None) -> None:
+        """With a member that comes back, clients beside it do: they may know an earlier holder of
+        our addresses, and heard nothing of us while they were cut off."""
+        if name == "lost":
+            self._handle.announce()
         if self._keeper is not None:
             self._keeper.on_alert(name, sentence)
 

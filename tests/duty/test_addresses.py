@@ -339,17 +339,43 @@ def test_guard_that_wakes_after_its_lease_takes_nothing(machines: Machines, addr
     assert not was_there
 
 
+@contextmanager
+def addresses_of(machine: Machine) -> Iterator[Addresses]:
+    """Without a guard, and without asking the network."""
+    with machine.namespace.entered():
+        addresses = Addresses(Loop(), 1, Manner(probes=0, wait=0.0, patience=0.0))
+        with closing(addresses._kernel), closing(addresses._changes):
+            yield addresses
+            for wire in addresses._wires.values():
+                wire.close()
+
+
+def test_what_is_held_is_announced_again_when_asked(machines: Machines) -> None:
+    white, black, _ = machines
+    with listening(black) as sniffer, addresses_of(white) as addresses:
+        addresses.hold("fd00:9::50/64", "lan", lambda: time.monotonic() + 1000, lambda _: None)
+        assert hears(sniffer, "fd00:9::50/64").hex(":") == white.mac()
+        addresses.announce_all()
+        assert hears(sniffer, "fd00:9::50/64").hex(":") == white.mac()
+
+
+def test_an_announcement_does_not_forget_what_is_about_to_be_put_back(machines: Machines) -> None:
+    with addresses_of(machines[0]) as addresses:
+        addresses.hold(ADDRESSES[0], "lan", lambda: time.monotonic() + 1000, lambda _: None)
+        (held,) = addresses._held.values()
+        addresses._put_back([held])
+        (coming_back,) = held.timers
+        addresses.announce_all()
+        assert coming_back.call is not None
+        assert coming_back in held.timers
+
+
 def test_nothing_is_added_past_the_deadline(machines: Machines) -> None:
     """The guard may have been frozen between the answer of the network and the kernel's."""
     white, *_ = machines
     said: list[str] = []
-    with white.namespace.entered():
-        addresses = Addresses(Loop(), 1, Manner(probes=0, wait=0.0, patience=0.0))
-    kept = (addresses._kernel, addresses._changes)
-    with closing(kept[0]), closing(kept[1]), white.namespace.entered():
+    with addresses_of(white) as addresses:
         addresses.hold(ADDRESSES[0], "lan", lambda: time.monotonic() - 0.001, said.append)
-        for wire in addresses._wires.values():
-            wire.close()
     assert said == ["the lease is over"]
     assert not addresses.is_any_held()
     assert ADDRESSES[0] not in white.addresses()

@@ -1,12 +1,16 @@
 """`edge check` on the duty: each mistake has its line and its cure, and nothing is started."""
 
+import secrets
 from pathlib import Path
 
 import pytest
 
 from edge.commands.check_duty import duty_findings
 from edge.commands.check_machine import Level
+from edge.duty.interfaces import problem_of
 from edge.settings.file import load_settings
+from tests.lan.deadline import wait_until
+from tests.lan.namespaces import Namespace, missing_requirement, unique_name
 from tests.shell.conftest import BASE
 
 
@@ -30,6 +34,33 @@ def test_an_interface_that_is_not_there(tmp_path: Path) -> None:
 def test_an_interface_that_is_there(tmp_path: Path) -> None:
     found = problems(tmp_path, ADDRESS.format("lo"))
     assert not any("interface" in each for each in found)
+
+
+def test_an_address_on_another_interface_and_one_without_a_cable(tmp_path: Path) -> None:
+    missing = missing_requirement()
+    if missing:
+        pytest.skip(missing)
+    machine = Namespace(unique_name(secrets.token_hex(2), "check"))
+
+    def has_no_carrier() -> bool:
+        with machine.entered():
+            return "carrier" in problem_of("one", needs_six=False)
+
+    machine.create()
+    try:
+        machine.ip("link", "add", "one", "type", "veth", "peer", "name", "other")
+        machine.ip("link", "set", "one", "up")
+        for each in ("192.0.2.50/32", "192.0.2.51/32"):
+            machine.ip("address", "add", each, "dev", "lo")
+        wait_until(has_no_carrier, "the kernel has looked at the link")
+        with machine.entered():
+            found = problems(tmp_path, ADDRESS.format("one"))
+    finally:
+        machine.delete()
+    assert found == [
+        "the interface one for 192.0.2.50/24 has no carrier, the cable may be out",
+        "192.0.2.50 is on lo of this machine, which may answer for it while another node is hot",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from edge.duty.guard import processes
 from edge.duty.guard.loop import Loop
-from edge.duty.guard.processes import POLL_INTERVAL, REST, Process, Processes
+from edge.duty.guard.processes import LONGEST_REST, POLL_INTERVAL, REST, Process, Processes
 from edge.duty.guard.spawning import Plan
 
 
@@ -60,22 +60,26 @@ def end(family: Family, after: float) -> None:
     call()
 
 
-@pytest.mark.parametrize("took", [0.001, 0.1], ids=["a few", "a thousand"])
+@pytest.mark.parametrize(
+    ("took", "rest"),
+    [(0.001, POLL_INTERVAL), (0.05, REST * 0.05), (20.0, LONGEST_REST)],
+    ids=["a few", "a thousand", "frozen meanwhile"],
+)
 def test_who_dies_has_the_processor_meanwhile(
-    make_family: Callable[[float], Family], took: float
+    make_family: Callable[[float], Family], took: float, rest: float
 ) -> None:
     family = make_family(took)
     end(family, after=0.0)
-    assert family.next_look_in() == pytest.approx(max(POLL_INTERVAL, REST * took))
+    assert family.next_look_in() == pytest.approx(rest)
 
 
 def test_an_end_that_is_heard_of_waits_for_the_rest(
     make_family: Callable[[float], Family],
 ) -> None:
-    family = make_family(0.1)
+    family = make_family(0.05)
     end(family, after=0.0)
     family.reap()
-    assert family.next_look_in() == pytest.approx(REST * 0.1)
+    assert family.next_look_in() == pytest.approx(REST * 0.05)
 
 
 def test_who_is_due_is_killed_in_time(make_family: Callable[[float], Family]) -> None:

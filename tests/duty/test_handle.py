@@ -89,6 +89,7 @@ async def test_environment_is_the_agents_without_its_secrets(
     settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_WITNESS_ROUTER_PASSWORD", "8f6c1e")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/8f6c1e")
     monkeypatch.setenv("PLANT", "north")
     handle = Handle(settings, heard.callbacks())
     await handle.start()

@@ -2,13 +2,17 @@
 
 import json
 import re
+import socket
 from dataclasses import replace
 
 import pytest
 
+from edge.duty.guard import packets
+from edge.duty.guard.netlink import parse
 from tests.lan.conftest import MakeGroup
+from tests.lan.deadline import SCALE
 from tests.lan.group import OUTSIDER, Group
-from tests.lan.groupfile import GroupFile
+from tests.lan.groupfile import GroupFile, Witness
 from tests.lan.harness import Host
 
 pytestmark = pytest.mark.lan
@@ -147,3 +151,35 @@ def test_an_interface_that_disappears_and_comes_back(group: Group) -> None:
     ping = ("ping", "-c", "1", "-W", "5", FOUR.partition("/")[0])
     assert group.lan.hosts[OUTSIDER].open_process(*ping).wait(20) == 0
     group.assert_undisturbed("white")
+
+
+def hears_of(sniffer: socket.socket, address: str, owner: str) -> None:
+    """Wait for an announcement that this address is there."""
+    packed, _ = parse(address)
+    while (said := packets.owner(sniffer.recv(2000), packed)) is None or said.hex(":") != owner:
+        pass
+
+
+@pytest.mark.parametrize("address", ["10.77.0.200/24", SIX])
+def test_clients_hear_of_the_holder_when_a_partition_ends(
+    make_group: MakeGroup, address: str
+) -> None:
+    """Those who were on the other side know the old one, and could not hear the new one."""
+    group = make_group(GroupFile(witness=Witness.NONE, policy="availability"))
+    group.two_hot_allowed = True
+    group.file.more = tables("eth0", address)
+    hot, standby = group.start_pair()
+    owner = mac(group.lan.hosts[standby], "eth0")
+    frames = 2 if "." in address else 1  # ARP says it in two ways
+    with group.lan.hosts[OUTSIDER].namespace.entered():
+        sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with sniffer:
+        sniffer.bind(("eth0", 0x0003))
+        sniffer.settimeout(20 * SCALE)
+        with group.lan.cut(hot, standby):
+            for _ in range(3 * frames):  # at once, after 1 s and after 5 s
+                hears_of(sniffer, address, owner)
+            group.wait_for(lambda: does_duty(group, hot), "both do the duty")
+        hears_of(sniffer, address, owner)
+    group.wait_redundant(standby, hot)
+    assert not holds(group.lan.hosts[hot], address)

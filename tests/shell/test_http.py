@@ -142,6 +142,13 @@ async def test_http_1_0_as_old_balancers_speak_it() -> None:
         assert (await found.talk(b"GET /hot HTTP/1.0\r\n\r\n"))[0] == 200
 
 
+@pytest.mark.parametrize("target", ["http://white:8080/hot", "HTTP://white/hot?verbose=1"])
+async def test_a_whole_address_as_proxies_ask_for_it(target: str) -> None:
+    async with site() as found:
+        assert (await found.get(target))[0] == 200
+        assert (await found.get("http://white"))[0] == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
 async def test_wrong_methods(method: str) -> None:
     async with site() as found:

@@ -115,6 +115,13 @@ class Addresses:
         held = [self._held.pop(key) for key in reversed(list(self._held))]
         return [why for why in map(self._remove, held) if why]
 
+    def announce_all(self) -> None:
+        """Who could not hear it before may hear it now."""
+        for held in self._held.values():
+            if held.is_there:  # it may also be about to be put back
+                pending = [each for each in held.timers if each.call is not None]
+                held.timers = pending + self._announcements(held)
+
     def refresh(self, until: float) -> None:
         """The deadline moved: the kernel may keep them for another lifetime."""
         for held in self._held.values():
@@ -166,13 +173,17 @@ class Addresses:
     def _announce(self, held: Held) -> None:
         for timer in held.timers:
             timer.cancel()
+        held.timers = self._announcements(held)
+
+    def _announcements(self, held: Held) -> list[Timer]:
+        """The first one now; those that follow."""
 
         def announce() -> None:
             with suppress(OSError):  # an interface that went: its coming back is news
                 self._wire(held).announce(held.address.packed)
 
         announce()
-        held.timers = [self._loop.after(each, announce) for each in ANNOUNCED_AFTER[1:]]
+        return [self._loop.after(each, announce) for each in ANNOUNCED_AFTER[1:]]
 
     def _wire(self, held: Held) -> Wire:
         """Kept when the address is dropped; an interface that came back needs another one."""

@@ -21,6 +21,8 @@ LAST = 0.01
 UNGUARDED_GRACE = 2.0
 FAREWELL = "farewell."
 STRAYS_INTERVAL = 0.002
+# How systemd speaks with the agent: what a program of the duty says there would be about edge.
+SYSTEMD = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 
 class Guard:
@@ -46,7 +48,7 @@ class Guard:
         self._pending = 0
         self._then: list[Callable[[], None]] = []
         self._problems: list[str] = []
-        self._env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_")}
+        self._env = {k: v for k, v in os.environ.items() if not _is_of_agent(k)}
         self.output: Callable[[str, str], bool] = lambda _name, _line: False
         self.watchdog: Watchdog | None = None
         self._watchdog_trouble = ""
@@ -56,6 +58,7 @@ class Guard:
             "extend": self._extend,
             "hold_address": self._hold_address,
             "drop_address": self._drop_address,
+            "announce": lambda _: self._addresses.announce_all(),
             "spawn": self._spawn,
             "end": self._end,
             "set_guarded": self._set_guarded,
@@ -355,6 +358,10 @@ class Guard:
 
 def _ends_with_agent(process: Process) -> bool:
     return not process.is_guarded and not process.name.startswith(FAREWELL)
+
+
+def _is_of_agent(variable: str) -> bool:
+    return variable.startswith("EDGE_") or variable in SYSTEMD
 
 
 def _nothing() -> None:

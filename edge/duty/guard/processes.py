@@ -16,6 +16,7 @@ POLL_INTERVAL = 0.01
 # After a look that found nobody gone, others have so many times as long as it took: the guard goes
 # ahead of all ordinary processes, also of a thousand that are dying.
 REST = 3.0
+LONGEST_REST = 0.2
 STRAY = ""
 CALLED_OFF = "it was ended while it started"
 
@@ -224,7 +225,8 @@ class Processes:
                 _send(pid, signal.SIGKILL)
         is_anybody_gone = self._forget_gone([each for each in over if each.pid is None], members)
         took = time.monotonic() - now
-        self._rests_until = 0.0 if is_anybody_gone else now + (1 + REST) * took
+        rest = 0.0 if is_anybody_gone else min(REST * took, LONGEST_REST)
+        self._rests_until = now + took + rest
         self._come_again()
 
     def _forget_gone(self, exited: list[Process], members: dict[str, list[int]]) -> bool:
