@@ -344,13 +344,22 @@ def _has_result(future: asyncio.Future[list[str]] | None) -> bool:
 
 
 async def _end_of(process: asyncio.subprocess.Process) -> int:
-    """Killed only if it lives on without its pipe: kill() asks for the status and may steal it."""
+    """Killed only if it lives on without its pipe: kill() asks for the status and may steal it
+    from the thread that waits for it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(EXIT_LIMIT):
             return await process.wait()
-    with suppress(ProcessLookupError):  # it has ended after all: we were slow, not he
+    if _lives(process.pid):  # else we were slow, not he
         process.kill()
     return await process.wait()
+
+
+def _lives(pid: int) -> bool:
+    """Looks at a child of ours and leaves its status to whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _task(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
