@@ -4,6 +4,7 @@ Only members publish under `edge/` outside `request/`. Topics outside `edge/` be
 application and are free for everybody who may connect.
 """
 
+from dataclasses import replace
 from hashlib import sha256
 
 from broker.settings import Action, BrokerSettings, Limits, Listener, Role, Rule, TlsFiles, User
@@ -42,7 +43,7 @@ def broker_settings(
         users=(*members, *people),
         anonymous=None if anonymous == "none" else str(anonymous),
         seed=seed,
-        limits=Limits(**settings.broker.limits.model_dump()),
+        limits=_limits(settings),
         urgent=(topics.lease,),
         log_clients=settings.broker.log_clients,
         tls=tls_files(tls) if tls else None,
@@ -51,6 +52,17 @@ def broker_settings(
         directory=str(settings.state_path(name) / "broker"),
         # What nodes say about themselves is said anew after a restart; yesterday's word is poison.
         not_kept=(f"{topics.root}/#",),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    """Where packets may be larger than usual, so may what waits for a client."""
+    limits = Limits(**settings.broker.limits.model_dump())
+    factor = max(limits.packet_size / Limits().packet_size, 1.0)
+    return replace(
+        limits,
+        send_buffer=int(factor * limits.send_buffer),
+        queue_bytes=int(factor * limits.queue_bytes),
     )
 
 

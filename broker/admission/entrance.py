@@ -2,7 +2,8 @@
 are. Pure.
 
 Silence shuts nobody out: when the places of strangers are taken, the one that has been silent for
-longest goes. Roles without limits need no place.
+longest goes. Nor does a guessed password: those whose password is being checked have places of
+their own. Roles without limits need no place.
 """
 
 from ipaddress import ip_address, ip_network
@@ -15,6 +16,8 @@ from broker.settings import Limits
 
 # Connections beyond those of clients, so that whoever speaks is heard, and told why if refused.
 STRANGERS: Final = 64
+# Connections whose password is being checked, which takes long on purpose.
+CHECKED: Final = 128
 # Bits of an IPv6 address that are its network's: whoever has one address has all of that.
 NETWORK_BITS: Final = 64
 
@@ -35,6 +38,7 @@ class Entrance:
         self._most_per_address = limits.connections_per_address
         self._refusals = refusals
         self._strangers: dict[Newcomer, None] = {}  # those that came first, first
+        self._checked: set[Newcomer] = set()
         self._places: dict[Newcomer, str] = {}
         self._by_address: dict[str, int] = {}
 
@@ -48,9 +52,21 @@ class Entrance:
             oldest.give_way()
         self._strangers[newcomer] = None
 
-    def enter(self, newcomer: Newcomer, role: CompiledRole, *, replaces: bool) -> Refusal | None:
-        """It said who it is. One that `replaces` its own older connection needs no free place."""
+    def check(self, newcomer: Newcomer) -> Refusal | None:
+        """It says who it is; whether that is true takes a while."""
         self._strangers.pop(newcomer, None)
+        if len(self._checked) >= CHECKED:
+            self._refusals.note(
+                Limit.CONNECTIONS, newcomer.address, "refused, too many passwords wait for a check"
+            )
+            return Refusal(ReasonCode.SERVER_BUSY, "too many passwords wait for a check")
+        self._checked.add(newcomer)
+        return None
+
+    def enter(self, newcomer: Newcomer, role: CompiledRole, *, replaces: bool) -> Refusal | None:
+        """It is who it says. One that `replaces` its own older connection needs no free place."""
+        self._strangers.pop(newcomer, None)
+        self._checked.discard(newcomer)
         if role.unlimited:
             return None
         address = self._origin(newcomer.address)
@@ -64,6 +80,7 @@ class Entrance:
     def leave(self, newcomer: Newcomer) -> None:
         """It ended, wherever it had come to."""
         self._strangers.pop(newcomer, None)
+        self._checked.discard(newcomer)
         address = self._places.pop(newcomer, None)
         if address is None:
             return

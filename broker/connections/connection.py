@@ -284,20 +284,17 @@ class Connection:
             case Refusal():
                 self._refuse(answer)
             case Challenge():
-                if self._enter(answer.identity, replaces=False):
+                if not self._is_refused(self._router.entrance.check(self)):
                     self.challenge = answer
                     self.state = State.VERIFYING
             case Identity():
-                # Only who has proved who it is may come although all places are taken.
-                if self._enter(answer, replaces=self._router.is_connected(connect.client_id)):
-                    self._accept(answer)
+                self._accept(answer)
         return 0
 
-    def _enter(self, identity: Identity, *, replaces: bool) -> bool:
-        refusal = self._router.entrance.enter(self, identity.role, replaces=replaces)
+    def _is_refused(self, refusal: Refusal | None) -> bool:
         if refusal:
             self._refuse(refusal, is_noted=True)
-        return refusal is None
+        return refusal is not None
 
     def _hold(self, now: float, free_at: float, *, is_overtaking: bool) -> None:
         """Read the client later if it has sent more than its share, or more than others take."""
@@ -315,6 +312,9 @@ class Connection:
     def _accept(self, identity: Identity) -> None:
         connect, router = self._connect, self._router
         assert connect is not None
+        replaces = router.is_connected(connect.client_id)
+        if self._is_refused(router.entrance.enter(self, identity.role, replaces=replaces)):
+            return
         if not router.may_use(connect.client_id, identity):
             self._refuse(Refusal(packets.BAD_CLIENT_ID, "the client id of another user"))
             return

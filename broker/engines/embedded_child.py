@@ -14,15 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from broker.admission.entrance import STRANGERS
+from broker.admission.entrance import CHECKED, STRANGERS
 from broker.errors import EngineError
 from broker.log import Log
 from broker.server.server import Server
 from broker.settings import BrokerSettings, from_json
 
-# Open files beside those of clients: strangers, those that read why they were refused, listeners,
-# pipes, and some more.
-SPARE_FILES: Final = 64 + 2 * STRANGERS
+# Open files beside those of clients: strangers, those that read why they were refused, those whose
+# password is checked, listeners, pipes, and some more.
+SPARE_FILES: Final = 64 + 2 * STRANGERS + CHECKED
 # When the collector looks for cycles, of which asyncio leaves one for each connection that has
 # ended: seldom enough to cost nothing, often enough to have little to do, also among what is old.
 COLLECT_AFTER: Final = (1000, 5, 5)

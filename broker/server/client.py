@@ -141,13 +141,13 @@ class Client(asyncio.BufferedProtocol):
         # What waited for the disk may come after the good-bye.
         if transport.is_closing() or self._linger_timer:
             return
-        if data:
+        unread = transport.get_write_buffer_size() + connection.missed_bytes
+        if data:  # does not count yet: one packet alone may be larger than the bound
             self._write(data)
         if connection.state is State.ENDED:
             self._close(lingers=connection.was_told)
             return
-        waiting = transport.get_write_buffer_size() + connection.missed_bytes
-        if waiting > self._server.router.limits.send_buffer:
+        if unread > self._server.router.limits.send_buffer:
             connection.cut_off()
             transport.abort()
         elif self._is_held:

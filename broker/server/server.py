@@ -6,8 +6,10 @@ meanwhile; what is to be written to it goes out in one piece per turn of the loo
 
 import asyncio
 import math
+import os
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,7 @@ ACCEPTS_PER_TURN: Final = 4
 BACKLOG: Final = 1024
 # Slow password checks at a time: more would only take memory from each other.
 CHECKS: Final = 2
+LOW_PRIORITY: Final = 10  # as `nice` counts
 # Seconds between two looks at the files of TLS.
 LOOK_INTERVAL: Final = 5.0
 # Unsent bytes in the kernel above which a socket takes no more, so that urgent messages pass.
@@ -61,7 +64,7 @@ class Server:
         self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.loop = asyncio.get_running_loop()
         self._settings = settings
-        self._checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="password")
+        self._checks = ThreadPoolExecutor(CHECKS, "password", _stand_back)
         self._listeners: list[asyncio.Server] = []
         self.outgoing = Outgoing(self.loop, self.router.agenda)
         self._statistics = Statistics(self.router, version, self.loop.time())
@@ -197,6 +200,12 @@ class Server:
         for _ in steps:
             self.loop.call_soon(self._take_steps, steps)
             return
+
+
+def _stand_back() -> None:
+    """Threads that check passwords leave the processor to what is already being served."""
+    if sys.platform == "linux":  # elsewhere this would be the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
 
 
 def _tune(bound: socket.socket) -> None:

@@ -23,6 +23,8 @@ LOCK_PATIENCE: Final = 5.0
 AHEAD: Final = 64 * 1024
 # Damaged files that are kept for whoever wants to look; the oldest go.
 DAMAGED_FILES: Final = 3
+# How the names of our files begin.
+OURS: Final = ("log-", "damaged-")
 
 
 class Damage(NamedTuple):
@@ -203,7 +205,7 @@ def _lock(directory: Path) -> int:
     """The directory, made if need be and ours alone, as long as this descriptor is open."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
+        _keep_private(directory)
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _unusable(directory, error) from None
@@ -219,6 +221,12 @@ def _lock(directory: Path) -> int:
             )
         time.sleep(0.05)
     return descriptor
+
+
+def _keep_private(directory: Path) -> None:
+    """Unless other things are in it, which are not for us to shut away: it may be /tmp."""
+    if all(each.name.startswith(OURS) for each in directory.iterdir()):
+        directory.chmod(0o700)
 
 
 def _is_locked(descriptor: int) -> bool:

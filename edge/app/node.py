@@ -61,7 +61,7 @@ PORT_PATIENCE = 2.0
 
 
 def run(settings: Settings, node: str) -> int:
-    """Run one node until SIGTERM or SIGINT. Raises OperatorError for what only people can mend."""
+    """Run one node until SIGTERM, SIGINT or SIGHUP. OperatorError for what only people can mend."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
@@ -296,6 +296,8 @@ class _Node:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(signal.SIGHUP, stop)  # the terminal has gone
         loop.add_signal_handler(signal.SIGUSR1, parts.recorder.save, "asked")
 
     async def _say_good_bye(self, parts: _Parts) -> None:

@@ -150,7 +150,7 @@ async def _answer(
     group: Group, client: GroupClient, command: str, arguments: Mapping[str, object]
 ) -> Mapping[str, object]:
     transaction = client.request(command, arguments)
-    limit = ANSWER_TIMEOUT + group.settings.duty.stop_limit
+    limit = ANSWER_TIMEOUT + group.settings.duty.switch_limit
     try:
         async with asyncio.timeout(limit):
             answer = None
@@ -206,7 +206,8 @@ async def _why_not_hot(group: Group, client: GroupClient, node: str) -> str:
         async with asyncio.timeout(OWN_WORD_TIMEOUT):
             while _own_word(client.view, node, "role") == Role.HOT:
                 await _next(group, client)
-    return _own_word(client.view, node, "reason")
+    word = _own_word(client.view, node, "reason")
+    return word or f"it has {_own_word(client.view, node, 'state') or 'gone'}"
 
 
 def _own_word(view: GroupView, node: str, key: str) -> str:

@@ -272,9 +272,12 @@ def expire(state: State) -> Step:
     so whoever comes next waits for the whole lease and the guard."""
     if state.tenure is None or state.now < lease.lease_until(state):
         return state, ()
-    term = state.tenure.term
+    term, name = state.tenure.term, state.me.name
     state = replace(lease.drop(state), claims_not_before=_back_off_until(state))
-    return end_tenure(state), (StopDuty(term, "lease_lost"), Report("demoted", "lease_lost", term))
+    return end_tenure(state), (
+        StopDuty(term, "lease_lost"),
+        Report("demoted", "lease_lost", term, name),
+    )
 
 
 def end_tenure(state: State) -> State:

@@ -116,7 +116,19 @@ def duty_stopped(state: State, term: int) -> Step:
         yields_until=state.now + state.group.timing.claim_after,
     )
     state = _after_failed_start(state) if is_failed_start else state
-    return (state, (*effects, Leave())) if state.is_leaving else (state, effects)
+    if not state.is_leaving:
+        return state, effects
+    return state, (*effects, *_last_answer(state, handover), Leave())
+
+
+def _last_answer(state: State, handover: Handover) -> tuple[Answer, ...]:
+    """Who was ordered to hand over and to stop is gone before he sees the other one hot."""
+    if handover.ticket is None:
+        return ()
+    took = state.now - handover.began_at
+    if handover.to is None:
+        return (Answer(handover.ticket, "failed", f"{state.me.name} was stopped", took),)
+    return (Answer(handover.ticket, "", handover.to, took),)
 
 
 def _is_given_up(state: State, handover: Handover) -> bool:

@@ -7,17 +7,19 @@ then is anybody told.
 import asyncio
 import logging
 import os
-import pwd
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from edge.duty import users
 from edge.duty.guard import frames, leftovers
-from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn, WithheldError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
@@ -108,8 +110,8 @@ class Handle:
         self._ready = asyncio.get_running_loop().create_future()
         try:
             self._process = process = await _start_process()
-        except OSError as error:  # a machine that has no room for one more may have it soon
-            raise GuardError(f"the guard cannot be started: {error.strerror}") from None
+        except (OSError, RuntimeError) as error:  # no room for one more, or for a thread, yet
+            raise GuardError(f"the guard cannot be started: {_in_words(error)}") from None
         name = f"guard {process.pid}"
         self._tasks = [_task(self._listen(process), name)]
         self._send(self._settings.to_message())
@@ -117,6 +119,7 @@ class Handle:
             async with asyncio.timeout(START_LIMIT):
                 swept = await self._ready
         except TimeoutError:
+            _kill(process)  # it holds nothing yet
             await self.close()
             raise GuardError(f"the guard was not ready within {START_LIMIT:g} s") from None
         except GuardError:
@@ -132,6 +135,7 @@ class Handle:
         process = self._process
         if process is None:
             return
+        self._ask_for_life()  # the last time; how long it then takes to let go is its own affair
         self._is_closing = True
         assert process.stdin is not None
         process.stdin.close()
@@ -139,8 +143,7 @@ class Handle:
             async with asyncio.timeout(END_LIMIT):
                 await self._ended.wait()
                 return
-        with suppress(ProcessLookupError):
-            process.kill()
+        _kill(process)
         await self._ended.wait()
 
     async def hold_address(self, address: str, interface: str) -> None:
@@ -150,14 +153,14 @@ class Handle:
         await self._ask("drop_address", address=address, interface=interface)
 
     async def spawn(self, process: Spawn) -> int:
-        entry = _user(process.user)
+        entry = users.user(process.user)
         answer = await self._ask(
             "spawn",
             name=process.name,
             argv=process.argv,
-            env=_at_home(entry) | dict(process.env),
+            env=users.at_home(entry) | dict(process.env),
             cwd=process.cwd,
-            user=entry and (entry.pw_uid, entry.pw_gid, _groups(entry)),
+            user=entry and (entry.pw_uid, entry.pw_gid, users.groups(entry)),
             guarded=process.guarded,
             grace=process.grace,
             stdin=process.keeps_stdin,
@@ -206,8 +209,11 @@ class Handle:
             message: dict[str, Any] = await answer
         finally:
             self._answers.pop(number, None)
-        if message["is"] == "failed":
-            raise GuardError(message["why"])
+        match message["is"]:
+            case "failed":
+                raise GuardError(message["why"])
+            case "withheld":
+                raise WithheldError(message["why"])
         return message
 
     def _send(self, message: dict[str, object]) -> None:
@@ -227,7 +233,7 @@ class Handle:
 
     def _take(self, message: dict[str, Any]) -> None:
         match message["is"]:
-            case "done" | "failed":
+            case "done" | "failed" | "withheld":
                 self._answered(message)
             case "alive":
                 self._unanswered = self._last_asked if self._last_asked > message["n"] else 0
@@ -269,16 +275,22 @@ class Handle:
         missed, looks, open_number = 0, 0, 0
         while missed < LOOKS:
             await asyncio.sleep(interval)
+            if self._process is not process:
+                return
             looks += 1
             if not self._unanswered or self._unanswered != open_number:
                 missed, open_number = 0, self._unanswered
             else:
                 missed += 1
-            if looks % LOOKS == 0 and not self._unanswered:
-                self._send({"do": "ping", "n": self._expect_answer()})
+            if looks % LOOKS == 0:
+                self._ask_for_life()
         log.error("The guard does not answer any more: it is killed")
-        with suppress(ProcessLookupError):
-            process.kill()
+        _kill(process)
+
+    def _ask_for_life(self) -> None:
+        """Unless it owes us an answer, or will read no more of us."""
+        if not self._unanswered and not self._is_closing:
+            self._send({"do": "ping", "n": self._expect_answer()})
 
     def _expect_answer(self) -> int:
         self._number += 1
@@ -303,12 +315,10 @@ class Handle:
             self._callbacks.on_lost(f"the guard ended with status {status}")
 
     async def _sweep(self) -> None:
-        """In a thread: the agent has a lease to give up meanwhile."""
         settings = self._settings
+        sweep = partial(leftovers.sweep, settings.group, settings.node, list(settings.addresses))
         try:
-            found = await asyncio.to_thread(
-                leftovers.sweep, settings.group, settings.node, list(settings.addresses)
-            )
+            found = await _in_a_thread_of_its_own(sweep)
         except OSError as error:
             log.error("What the guard held cannot be swept: %s", error)  # noqa: TRY400 - one line
             return
@@ -319,6 +329,18 @@ class Handle:
         for answer in [*self._answers.values(), self._ready]:
             if answer is not None and not answer.done():
                 answer.set_exception(error)
+
+
+async def _in_a_thread_of_its_own(sweep: Callable[[], list[str]]) -> list[str]:
+    """The agent has a lease to give up meanwhile, and the loop's threads may all be waiting for a
+    name service, for health checks. Where there is no room for another thread, the agent waits."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, sweep)
+    except RuntimeError:
+        return sweep()
+    finally:
+        thread.shutdown(wait=False)
 
 
 async def _start_process() -> asyncio.subprocess.Process:
@@ -344,22 +366,23 @@ def _has_result(future: asyncio.Future[list[str]] | None) -> bool:
 
 
 async def _end_of(process: asyncio.subprocess.Process) -> int:
-    """Killed only if it lives on without its pipe: kill() asks for the status and may steal it
-    from the thread that waits for it."""
+    """Killed only if it lives on without its pipe."""
     with suppress(TimeoutError):
         async with asyncio.timeout(EXIT_LIMIT):
             return await process.wait()
-    if _lives(process.pid):  # else we were slow, not he
-        process.kill()
+    _kill(process)
     return await process.wait()
 
 
-def _lives(pid: int) -> bool:
-    """Looks at a child of ours and leaves its status to whoever waits for it."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """If it lives: kill() asks for the status, and takes it from the thread that waits for it."""
+    with suppress(ChildProcessError):  # the thread has it
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            process.kill()
+
+
+def _in_words(error: OSError | RuntimeError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _task(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -372,26 +395,3 @@ def _show_failure(task: asyncio.Task[None]) -> None:
     """A mistake of ours goes to the loop's handler instead of nowhere."""
     if not task.cancelled():
         task.result()
-
-
-def _user(name: str | None) -> pwd.struct_passwd | None:
-    """Looked up here: a directory service may take its time, and the guard has none."""
-    if name is None:
-        return None
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise GuardError(f"there is no user {name}") from None
-    return None if entry.pw_uid == os.geteuid() else entry
-
-
-def _groups(entry: pwd.struct_passwd) -> list[int]:
-    return os.getgrouplist(entry.pw_name, entry.pw_gid)
-
-
-def _at_home(entry: pwd.struct_passwd | None) -> dict[str, str]:
-    """Else a program of another user looks for its settings where it may not read: in ours."""
-    if entry is None:
-        return {}
-    name, home = entry.pw_name, entry.pw_dir
-    return {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": entry.pw_shell}

@@ -90,7 +90,11 @@ class Hooks:
             log.warning("too many alerts at once: no on_alert for %s", lost)
         self._has_alert.set()
 
-    async def tell_alert(self, situation_now: Callable[[], Situation]) -> None:
+    async def tell_alerts(self, situation_now: Callable[[], Situation]) -> None:
+        while True:
+            await self._tell_alert(situation_now)
+
+    async def _tell_alert(self, situation_now: Callable[[], Situation]) -> None:
         """Wait for an alert and run its hooks. Their failures are logged: an alert would loop."""
         await self._has_alert.wait()
         name, sentence = next(iter(self._waiting.items()))

@@ -103,7 +103,7 @@ class Keeper:
         """Bring about what belongs to a node that is not hot. Comes before anything else."""
         assert self._worker is None, "a keeper begins once"
         self._worker = self._tasks.start(self._work(), "duty")
-        self._tasks.start(self._tell_alerts(), "duty alerts")
+        self._tasks.start(self._hooks.tell_alerts(lambda: self._told), "duty alerts")
         self._tasks.start(self._interfaces.watch(), "duty interfaces")
 
     def start(self, term: int, reason: str) -> None:
@@ -117,7 +117,7 @@ class Keeper:
         `at_once` lets go by the guard, all at the same time, instead of in order.
         """
         if self._wanted is not None and self._wanted.term > term:
-            asyncio.get_running_loop().call_soon(self._callbacks.stopped, term)
+            self._stop_former(term)
             return
         self._situation = Situation(Role.STANDBY, max(term, self._situation.term), reason)
         self._is_at_once = self._is_at_once or at_once
@@ -126,6 +126,13 @@ class Keeper:
             self._too_late = f"it took longer than timing.starting_to_hot, at last: {steps}"
         self._stops.append(term)
         self._want(None)
+
+    def _stop_former(self, term: int) -> None:
+        """Another term is wanted already; before it is begun, nothing of this one will be left."""
+        if self._held is None or self._held.term > term:
+            asyncio.get_running_loop().call_soon(self._callbacks.stopped, term)
+        else:
+            self._stops.append(term)
 
     def set_role(self, role: Role, term: int, reason: str) -> None:
         """For what runs while the node is not hot. That it is hot is told by `start`."""
@@ -162,10 +169,11 @@ class Keeper:
         self._lives.output(name, line)
 
     def withdrawn(self, why: str) -> None:
-        """The guard has let go of everything that was hot."""
+        """The guard has let go of everything that was hot. What is wanted next is not."""
         if why != WITHDRAWN_BY_US and self._held is not None:
             self._withdrawn = f"the guard withdrew the duty ({why})"
-            self._want(None)
+            if self._wanted is self._held:
+                self._want(None)
 
     def lost(self, why: str) -> None:
         """The guard is gone, and everything that it held. Another keeper comes with the next."""
@@ -295,16 +303,16 @@ class Keeper:
         tenure = self._held
         assert tenure is not None, "there is nothing to leave"
         await self._leave()
-        why = self._lost or self._withdrawn
-        if why:
+        if why := self._lost or self._withdrawn:
             log.warning("the duty of term %d ended: %s", tenure.term, why)
             self._callbacks.failed(tenure.term, why)
 
     async def _leave(self) -> None:
-        """The start in reverse. What fails here is left to the guard, which does it by force."""
-        is_clean = await self._let_go()
-        if not is_clean and not self._lost:
-            await self._quietly("withdraw", self._guard.withdraw)
+        """The start in reverse. What is left then the guard ends by force: what could not be
+        ended in order, and who got away without a trace of whose he is."""
+        await self._let_go()
+        if not self._lost:
+            await self._quietly("leftovers", self._guard.withdraw)
         self._held = None
         if self._lost or self._is_closing:
             return
@@ -314,19 +322,15 @@ class Keeper:
                 await self._quietly(f"stop {each.plan.name}", each.stop)
             each.begin()
 
-    async def _let_go(self) -> bool:
-        """Whether everything could be ended. After a withdrawal little is left to be done."""
+    async def _let_go(self) -> None:
+        """All of it, whatever fails. After a withdrawal little is left to be done."""
         works: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         if self._is_at_once:
             works.append(("withdraw", self._guard.withdraw))
         elif self._duty.hook and not (self._withdrawn or self._lost):
             works.append(("hooks on_standby", partial(self._hooks.run_standby, self._standby)))
-        is_withdrawn = self._is_at_once or bool(self._withdrawn)
         works += [
-            (
-                f"stop {each.plan.name}",
-                partial(self._leave_process, each, is_withdrawn=is_withdrawn),
-            )
+            (f"stop {each.plan.name}", partial(self._leave_process, each))
             for each in reversed(self._staff.of_duty)
         ]
         works += [
@@ -337,11 +341,11 @@ class Keeper:
             for each in reversed(self._duty.address)
         ]
         works.append(("farewells", self._hooks.drop_farewells))
-        # A list, not a generator: all of them, whatever one does.
-        return all([await self._quietly(name, work) for name, work in works])
+        for name, work in works:
+            await self._quietly(name, work)
 
-    async def _leave_process(self, each: Supervisor, *, is_withdrawn: bool) -> None:
-        if each.plan.instance and is_withdrawn:
+    async def _leave_process(self, each: Supervisor) -> None:
+        if each.plan.instance and (self._is_at_once or self._withdrawn):
             await each.renew(self._standby)
         else:
             await each.leave(self._standby)
@@ -350,16 +354,14 @@ class Keeper:
         for each in reversed(self._staff.all):
             await self._quietly(f"stop {each.plan.name}", each.stop)
 
-    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """A step that has no way back: whether it could be done."""
+    async def _quietly(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A step that has no way back."""
         try:
             async with self._step(name):
                 await work()
         except GuardError as error:
             if not self._lost:
                 log.warning("%s: %s", name, error)
-            return False
-        return True
 
     @property
     def _standby(self) -> Situation:
@@ -377,10 +379,6 @@ class Keeper:
                 await each.tell(situation)
             except GuardError as error:
                 log.warning("process %s cannot be told: %s", each.plan.name, error)
-
-    async def _tell_alerts(self) -> None:
-        while True:
-            await self._hooks.tell_alert(lambda: self._told)
 
     def _report_stops(self) -> None:
         if self._held is not None:

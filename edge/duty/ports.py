@@ -12,6 +12,10 @@ class GuardError(Exception):
     """The guard refused or could not do it. The text is one line for an operator."""
 
 
+class WithheldError(GuardError):
+    """Not now: the lease is over or the duty is ending. Nothing is wrong with what was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spawn:
     """One process of the duty, by a name that is unique in this guard.

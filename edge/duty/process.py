@@ -11,7 +11,7 @@ from typing import Protocol
 from edge.core.model import Role
 from edge.duty.health import Check
 from edge.duty.lives import Life, Lives
-from edge.duty.ports import GuardError, GuardHandle, Spawn
+from edge.duty.ports import GuardError, GuardHandle, Spawn, WithheldError
 from edge.duty.runner import describe, end
 from edge.duty.situation import Situation, role_line
 from edge.duty.tasks import Tasks, cancel, first_of
@@ -226,6 +226,9 @@ class Supervisor:
                 await self._off_duty.wait()
                 await asyncio.sleep(self.plan.restart_delay)
                 continue
+            except WithheldError:
+                await asyncio.sleep(self.plan.restart_delay)
+                continue
             delay = self._note_failure()
             log.warning("%s %s; again in %g s", self._title, self._trouble, delay)
             await asyncio.sleep(delay)
@@ -239,6 +242,8 @@ class Supervisor:
         except GuardError as error:
             self._trouble = f"cannot be started: {error}"
             self._settled.set()
+            if isinstance(error, WithheldError):  # no failure of its own either
+                raise
             return self._trouble
         finally:
             for timer in recovery:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from edge.core.events import DutyStarted, DutyStopped, Event, FitnessChanged, SwitchJudged
 from edge.core.model import Role
@@ -18,9 +19,11 @@ from edge.duty.keeper import Callbacks, Keeper
 from edge.duty.ports import Exit, GuardCallbacks, GuardError
 from edge.duty.situation import Identity, Situation
 from edge.duty.tasks import Tasks
+from edge.duty.troubles import ALERT
 from edge.settings.duty import Duty
 
 log = logging.getLogger("edge.duty")
+Words = ParamSpec("Words")
 
 # How long to wait before another guard is tried after one that did not start, seconds.
 GUARD_RETRY = 2.0
@@ -85,9 +88,9 @@ class GuardedDuty:
         await self._handle.close()
 
     async def _close_former(self) -> None:
-        former, self._former = self._former, None
-        if former is not None:
-            await former.close()
+        if self._former is not None:
+            await self._former.close()
+            self._former = None
 
     async def _begin(self) -> None:
         for each in await self._handle.start():
@@ -97,6 +100,7 @@ class GuardedDuty:
             self._duty, self._handle, self._identity, callbacks, self._changed_at, patience
         )
         self._keeper.begin()
+        self._alert(ALERT, None)  # what its predecessor complained of, it will never take back
         situation = self._situation
         self._keeper.set_role(situation.role, situation.term, situation.reason)
 
@@ -162,13 +166,22 @@ class GuardedDuty:
 
     def _callbacks(self) -> Callbacks:
         return Callbacks(
-            started=lambda term: self._tell(DutyStarted(term)),
-            failed=lambda term, _: self._stopped(term),
-            stopped=self._stopped,
-            fitness=lambda why: self._tell(FitnessChanged(why)),
-            alert=self._alert,
+            started=self._unless_lost(lambda term: self._tell(DutyStarted(term))),
+            failed=self._unless_lost(lambda term, _: self._stopped(term)),
+            stopped=self._unless_lost(self._stopped),
+            fitness=self._unless_lost(lambda why: self._tell(FitnessChanged(why))),
+            alert=self._unless_lost(self._alert),
             step=self._note_step,
         )
+
+    def _unless_lost(self, report: Callable[Words, None]) -> Callable[Words, None]:
+        """A keeper that has lost its guard comes too late: everything has been said for it."""
+
+        def say(*words: Words.args, **more: Words.kwargs) -> None:
+            if self._keeper is not None:
+                report(*words, **more)
+
+        return say
 
     def _stopped(self, term: int) -> None:
         if self._term == term:

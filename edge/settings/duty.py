@@ -206,6 +206,12 @@ class Duty(Table):
         return processes + sum(each.timeout for each in self.hook if each.on_standby)
 
     @property
+    def switch_limit(self) -> float:
+        """The longest until a planned switchover has ended the duty, seconds: whoever may object
+        is asked before."""
+        return self.stop_limit + sum(each.timeout for each in self.hook if each.may_switch)
+
+    @property
     def health_topics(self) -> tuple[str, ...]:
         """The topics whose last change somebody must know."""
         topics = (each.health.topic for each in self.process if each.health)

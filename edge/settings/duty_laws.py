@@ -60,7 +60,8 @@ def _addresses_can_be_had(settings: "Settings") -> Refusal | None:
         address, network = interface.ip, interface.network
         is_alone = network.prefixlen >= network.max_prefixlen - 1
         is_end = address.version == 4 and address in {network[0], network[-1]} and not is_alone
-        if is_end or address.is_multicast or address.is_loopback or address.is_unspecified:
+        is_special = address.is_multicast or address.is_loopback or address.is_unspecified
+        if is_end or is_special or address.is_reserved:
             return Refusal(
                 ("duty", "address", "address"),
                 each.address,

@@ -110,12 +110,14 @@ def _check_endpoint(text: str) -> str:
 
 
 def _check_interface_address(text: str) -> str:
+    """As the kernel knows it: no mask in dots, no zone."""
     try:
         ipaddress.ip_interface(text)
+        is_plain = re.fullmatch(r"[0-9A-Fa-f.:]+(/[0-9]+)?", text) is not None
     except ValueError:
-        raise ValueError(
-            'is not an address with its network; write it like "192.168.2.50/24"'
-        ) from None
+        is_plain = False
+    if not is_plain:
+        raise ValueError('is not an address with its network; write it like "192.168.2.50/24"')
     return text
 
 

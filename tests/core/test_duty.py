@@ -245,6 +245,17 @@ def test_an_unfit_hot_node_asks_nobody() -> None:
     assert of_kind(lab.tell(FitnessChanged(BROKEN)), StopDuty)
 
 
+def test_who_stops_while_it_asks_answers_before_it_leaves() -> None:
+    """The switchover that was ordered happens all the same, and nobody waits in vain."""
+    lab = with_standby(asks=True)
+    lab.order(SwitchoverOrder("black"))
+    lab.order(StopOrder())
+    effects = lab.tell(DutyStopped(1))
+    (answer,) = of_kind(effects, Answer)
+    assert (answer.code, answer.text) == ("", "black")
+    assert isinstance(effects[-1], Leave)
+
+
 def test_a_vetoed_preemption_is_tried_again_after_its_delay() -> None:
     group = witness_group(preempt=True, members=(Member("white", 1), Member("black", 3)))
     lab = with_standby(group, asks=True)

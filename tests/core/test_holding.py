@@ -53,7 +53,7 @@ def test_a_hot_node_that_is_cut_off_stops_within_the_lease() -> None:
     assert lab.role() is Role.HOT
     lab.wait(0.002)
     assert lab.role() is Role.STANDBY
-    assert [each.reason for each in lab.found(Report)] == ["lease_lost"]
+    assert lab.found(Report) == [Report("demoted", "lease_lost", 1, lab.state.me.name)]
     assert lab.found(StopDuty)
 
 

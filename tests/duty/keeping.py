@@ -120,10 +120,12 @@ async def keeping(**tables: object) -> AsyncIterator[Kept]:
 
 
 @asynccontextmanager
-async def guarding(lease: float = 5.0, **tables: object) -> AsyncIterator[Guarded]:
+async def guarding(
+    lease: float = 5.0, *, with_cgroups: bool = True, **tables: object
+) -> AsyncIterator[Guarded]:
     """The same with the guard process."""
     kept = Guarded()
-    settings = GuardSettings(unique_group(), "white", "b1", lease, 0.1)
+    settings = GuardSettings(unique_group(), "white", "b1", lease, 0.1, with_cgroups=with_cgroups)
     kept.guard = Handle(settings, kept.guard_callbacks())
     kept.make_keeper(kept.guard, tables)
     with no_errors():

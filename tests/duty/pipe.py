@@ -24,6 +24,7 @@ class Pipe:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._open: dict[int, asyncio.Future[Answer]] = {}
+        self._orders: dict[int, str] = {}
         self._number = 0
         self.answers: Counter[int] = Counter()
         self.withdrawals: list[Answer] = []
@@ -35,21 +36,26 @@ class Pipe:
         return self._process.pid
 
     @property
-    def unanswered(self) -> int:
-        return len(self._open)
+    def unanswered(self) -> list[str]:
+        return list(self._orders.values())
+
+    async def all_answered(self) -> None:
+        while self._open:
+            await asyncio.wait(list(self._open.values()))
 
     def order(self, do: str, **more: object) -> asyncio.Future[Answer]:
         """`ping` and `extend` are answered by their number, all others by their id."""
         self._number += 1
         key = "n" if do in {"ping", "extend"} else "id"
         answer = self._open[self._number] = asyncio.get_running_loop().create_future()
+        self._orders[self._number] = f"{do} {more}"
         self.send(do, **{key: self._number}, **more)
         return answer
 
     async def done(self, do: str, **more: object) -> Answer:
         async with asyncio.timeout(BOUND):
             answer = await self.order(do, **more)
-        assert answer["is"] != "failed", answer
+        assert answer["is"] in {"done", "alive"}, answer
         return answer
 
     async def refused(self, do: str, **more: object) -> str:
@@ -84,10 +90,11 @@ class Pipe:
 
     def _take(self, message: Answer) -> None:
         match message["is"]:
-            case "done" | "failed" | "alive":
+            case "done" | "failed" | "withheld" | "alive":
                 number = message["id"] if "id" in message else message["n"]
                 self.answers[number] += 1
                 if number in self._open:
+                    del self._orders[number]
                     self._open.pop(number).set_result(message)
             case "withdrawn":
                 self.withdrawals.append(message)

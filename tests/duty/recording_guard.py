@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn
+from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn, WithheldError
 
 
 class RecordingGuard:
@@ -15,6 +15,7 @@ class RecordingGuard:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.refused: dict[str, str] = {}  # call -> the reason of its GuardError
+        self.withheld: set[str] = set()  # calls that come too late
         self.gates: dict[str, asyncio.Event] = {}  # call -> waits for this before its outcome
         self.spawned: list[Spawn] = []
         self.addresses: set[str] = set()
@@ -125,6 +126,8 @@ class RecordingGuard:
         self.calls.append(line)
         if line in self.gates:
             await self.gates[line].wait()
+        if line in self.withheld:
+            raise WithheldError("the lease is over")
         if line in self.refused:
             raise GuardError(self.refused[line])
 

@@ -1,5 +1,6 @@
 """`[duty]` in the group file: defaults, and one line for each mistake."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def test_the_topics_of_health_checks_are_named_once(tmp_path: Path) -> None:
     health = 'health = { topic = "plant/clock" }\n'
     text = BASE + PROCESS + health + PROCESS.replace('"a"', '"b"') + health
     assert load(tmp_path, text).duty.health_topics == ("plant/clock",)
+
+
+def test_who_orders_a_switchover_waits_also_for_those_who_may_object(tmp_path: Path) -> None:
+    hooks = (
+        '[[duty.hook]]\nmay_switch = ["a"]\ntimeout = 30.0\n'
+        '[[duty.hook]]\non_standby = ["b"]\ntimeout = 7.0\n'
+    )
+    duty = load(tmp_path, BASE + PROCESS + "stop_timeout = 2.0\n" + hooks).duty
+    assert (duty.stop_limit, duty.switch_limit) == (9.0, 39.0)
 
 
 def test_the_reference_shows_the_defaults_of_processes_and_hooks() -> None:
@@ -167,6 +177,22 @@ def test_a_mistake_is_one_line(tmp_path: Path, added: str, start: str, cure: str
     assert line.startswith(f"{tmp_path / 'edge.toml'}: {start}")
     assert cure in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("10.0.0.50/255.255.255.0", 'write it like "192.168.2.50/24"'),
+        ("10.0.0.50/0.0.0.255", 'write it like "192.168.2.50/24"'),
+        ("fd00::50%eth0/64", 'write it like "192.168.2.50/24"'),
+        ("::ffff:10.0.0.50/128", "choose a free one of the network"),
+        ("255.255.255.255/32", "choose a free one of the network"),
+    ],
+)
+def test_an_address_that_the_guard_could_not_hold(tmp_path: Path, address: str, cure: str) -> None:
+    table = f'[[duty.address]]\naddress = "{address}"\ninterface = "eth0"\n'
+    with pytest.raises(SettingsError, match=re.escape(cure)):
+        load(tmp_path, BASE + table)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.0/31", "10.0.0.1/32", "fd00::/128", "fd00::50/64"])

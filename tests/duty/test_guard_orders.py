@@ -1,13 +1,17 @@
 """Orders that meet another one which is still being carried out: each is answered, and true."""
 
 import asyncio
+import os
 import resource
+import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
+from tests.duty.keeping import until
 from tests.duty.pipe import BOUND, Pipe, guard_at_a_pipe
-from tests.duty.stage import marked, unique_group
+from tests.duty.stage import is_gone, marked, unique_group
 
 GROUP = unique_group()
 FOREVER = ("sleep", "1000")
@@ -46,7 +50,7 @@ async def test_end_of_a_name_whose_next_life_waits_for_the_last(pipe: Pipe) -> N
         start = pipe.order("spawn", **spawning("pump", *FOREVER))
         end = pipe.order("end", name="pump", grace=5.0)
     await asyncio.wait({end}, timeout=BOUND)
-    assert start.result()["is"] == "failed"
+    assert start.result()["is"] == "withheld"
     assert not marked(GROUP)
 
 
@@ -59,7 +63,7 @@ async def test_withdrawal_while_a_start_waits_for_the_last_life(pipe: Pipe) -> N
         start = pipe.order("spawn", **spawning("pump", *FOREVER))
         withdrawal = pipe.order("withdraw")
     await asyncio.wait({withdrawal}, timeout=BOUND)
-    assert start.result()["is"] == "failed"
+    assert start.result()["is"] == "withheld"
 
 
 @pytest.mark.parametrize("term", [1, 2])
@@ -71,6 +75,21 @@ async def test_deadline_that_passes_during_a_withdrawal(pipe: Pipe, term: int) -
     pipe.extend(term)
     await withdrawal
     await pipe.done("spawn", **spawning("pump", *FOREVER))
+
+
+async def test_somebody_else_is_gone_at_the_end_of_a_withdrawal(pipe: Pipe) -> None:
+    """What the withdrawal does not wait for is forgotten once, and the guard lives on."""
+    pipe.extend(1)
+    pump = await pipe.done("spawn", **spawning("pump", *FOREVER))
+    check = await pipe.done("spawn", **spawning("check", *FOREVER, guarded=False))
+    with pipe.at_once():
+        withdrawal = pipe.order("withdraw")
+        for each in (pump, check):
+            os.kill(each["pid"], signal.SIGKILL)
+            await until(partial(is_gone, each["pid"]))
+    await asyncio.wait({withdrawal}, timeout=BOUND)
+    assert withdrawal.result()["is"] == "done"
+    await pipe.done("spawn", **spawning("check", *FOREVER, guarded=False))
 
 
 async def test_no_room_for_another_process(pipe: Pipe) -> None:

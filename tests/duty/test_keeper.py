@@ -37,8 +37,9 @@ async def test_start_goes_by_the_file_and_stop_by_its_reverse() -> None:
             "end a",
             "drop 192.168.2.50/24 eth0",
             "drop_farewell hook.1.on_standby",
+            "withdraw",
         ]
-        assert kept.steps[-9:] == [
+        assert kept.steps[-10:] == [
             "hold 192.168.2.50/24",
             "start a",
             "start b",
@@ -48,6 +49,7 @@ async def test_start_goes_by_the_file_and_stop_by_its_reverse() -> None:
             "stop a",
             "drop 192.168.2.50/24",
             "farewells",
+            "leftovers",
         ]
 
 
@@ -269,6 +271,31 @@ async def test_a_stop_of_an_earlier_term_leaves_the_later_one_alone() -> None:
         assert kept.guard.running == ["a"]
 
 
+async def test_a_stop_of_the_term_that_is_being_left_waits_for_its_end() -> None:
+    async with keeping(process=[process("a")]) as kept:
+        await kept.hot(7)
+        kept.guard.gates["end a"] = asyncio.Event()
+        kept.keeper.start(8, "failover")
+        kept.keeper.stop(7)
+        await until(lambda: "end a" in kept.guard.calls)
+        assert kept.reports == []
+        kept.guard.gates["end a"].set()
+        await kept.reported("stopped 7", "started 8")
+
+
+async def test_a_lease_that_ends_during_a_stop_in_order_is_waited_for() -> None:
+    """The guard lets go by itself then; a start would be refused before it is done."""
+    async with keeping(process=[process("a")]) as kept:
+        await kept.hot(7)
+        kept.guard.gates["end a"] = asyncio.Event()
+        kept.keeper.stop(7)
+        await until(lambda: "end a" in kept.guard.calls)
+        kept.keeper.stop(7, at_once=True)
+        kept.guard.gates["end a"].set()
+        await kept.reported("stopped 7", "stopped 7")
+        assert kept.guard.calls[-1] == "withdraw"
+
+
 async def test_what_cannot_be_ended_in_order_is_withdrawn() -> None:
     async with keeping(address=[ADDRESS], process=[process("a")]) as kept:
         await kept.hot()
@@ -308,6 +335,19 @@ async def test_a_withdrawal_during_the_start_ends_it() -> None:
         kept.keeper.withdrawn("deadline")
         await kept.reported("failed 7: the guard withdrew the duty (deadline)")
         assert not kept.guard.running
+
+
+async def test_a_withdrawal_of_the_last_term_is_none_of_the_next() -> None:
+    why = "the guard withdrew the duty (deadline)"
+    async with keeping(process=[process("a")]) as kept:
+        await kept.hot(7)
+        kept.guard.gates["end a"] = asyncio.Event()
+        kept.keeper.stop(7)
+        await until(lambda: "end a" in kept.guard.calls)
+        kept.keeper.start(8, "failover")
+        kept.keeper.withdrawn("deadline")
+        kept.guard.gates["end a"].set()
+        await kept.reported(f"failed 7: {why}", "stopped 7", "started 8")
 
 
 async def test_a_withdrawal_of_nothing_is_no_news() -> None:

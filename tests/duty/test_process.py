@@ -54,8 +54,20 @@ async def test_max_restarts_of_zero_means_not_even_once() -> None:
         await until(lambda: bool(kept.fitness))
 
 
+async def test_a_start_that_the_guard_withholds_is_no_failure() -> None:
+    """The lease was over, or nearly: the next one that lasts long enough starts it."""
+    async with keeping(process=[process("a", max_restarts=1)]) as kept:
+        await kept.hot()
+        kept.guard.withheld.add("spawn a")
+        os.kill(kept.guard.pid("a"), signal.SIGKILL)
+        await until(lambda: len(kept.guard.spawned) >= 5)
+        kept.guard.withheld.clear()
+        await until(lambda: kept.guard.running == ["a"])
+        assert kept.fitness == []
+
+
 async def test_an_unfit_node_is_fit_again_when_the_process_has_run_long_enough() -> None:
-    plan = {**HOPELESS, "restart_window": 0.5 * SCALE}
+    plan = {**HOPELESS, "restart_window": 2.0 * SCALE}
     async with keeping(process=[process("a", ["sleep", "1000"], **plan)]) as kept:
         await kept.hot()
         for _ in range(3):
@@ -68,7 +80,7 @@ async def test_an_unfit_node_is_fit_again_when_the_process_has_run_long_enough()
 
 
 async def test_after_the_duty_an_unfit_node_is_fit_again_in_time() -> None:
-    plan = {**HOPELESS, "restart_window": 0.3 * SCALE}
+    plan = {**HOPELESS, "restart_window": 1.0 * SCALE}
     async with keeping(process=[process("a", FAILS, **plan)]) as kept:
         await kept.hot()
         await until(lambda: len(kept.fitness) == 1)

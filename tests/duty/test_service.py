@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -25,6 +27,7 @@ class Told:
     def __init__(self, duty: GuardedDuty) -> None:
         self.duty = duty
         self.events: list[Event] = []
+        self.alerts: dict[str, str | None] = {}
         self.starts_when_lost: int | None = None
 
     def tell(self, event: Event) -> None:
@@ -35,7 +38,7 @@ class Told:
             asyncio.get_running_loop().call_soon(self.duty.start, term, "died")
 
     def alert(self, name: str, sentence: str | None) -> None:
-        """Not looked at here."""
+        self.alerts[name] = sentence
 
 
 @asynccontextmanager
@@ -94,6 +97,46 @@ async def test_hot_at_once_after_the_guard_was_replaced() -> None:
         await until(lambda: FitnessChanged("") in told.events)
         start(told, 8)
         await until(lambda: DutyStarted(8) in told.events)
+
+
+async def test_the_alert_of_a_keeper_ends_with_it() -> None:
+    """The next one knows nothing of that trouble, so it would never take it back."""
+    async with serving(process=({**PROCESS, "command": ("/no/such/program",)},)) as told:
+        start(told, 7)
+        await until(lambda: DutyStopped(7) in told.events)
+        assert told.alerts["duty"] is not None
+        kill_guard(told)
+        await until(lambda: told.events[-1] == FitnessChanged(""))
+        assert told.alerts == {"duty": None, "guard": None}
+
+
+async def test_a_keeper_that_has_lost_its_guard_says_nothing_more() -> None:
+    """That it is fit again, above all: there is no guard."""
+    async with serving() as told:
+        callbacks = told.duty._callbacks()
+        callbacks.fitness("")
+        assert told.events == [FitnessChanged("")]
+        kill_guard(told)
+        await until(lambda: told.duty._keeper is None)
+        told.events.clear()
+        callbacks.fitness("")
+        callbacks.stopped(7)
+        assert told.events == []
+
+
+async def test_a_guard_is_swept_after_although_the_loops_threads_are_busy() -> None:
+    """Health checks by name, while no name service answers."""
+    answers = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    waiting = loop.run_in_executor(None, answers.wait)
+    async with serving() as told:
+        kill_guard(told)
+        try:
+            await until(lambda: told.events[-1:] == [FitnessChanged("")])
+        finally:
+            answers.set()
+    await waiting
 
 
 async def test_what_ends_during_the_close_is_heard(caplog: pytest.LogCaptureFixture) -> None:

@@ -200,6 +200,7 @@ def test_a_switchover_by_command_shows_each_step_on_both_sides(group: Group) -> 
             "stop second",
             "stop first",
             "farewells",
+            "leftovers",
         ]
         begun = [step for node, step in steps if node == new]
         assert begun == ["stop warmer", "start first", "start second", *begun[3:]]

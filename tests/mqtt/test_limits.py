@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from broker.admission.access import hash_password_for_mosquitto
-from broker.admission.entrance import STRANGERS
+from broker.admission.entrance import CHECKED, STRANGERS
 from broker.admission.refusals import Limit
 from broker.admission.throttle import Throttle
 from broker.connections.connection import State
@@ -126,10 +126,12 @@ def test_whoever_comes_back_takes_its_own_place() -> None:
 
 def test_the_client_id_of_somebody_here_is_no_way_in_without_a_password() -> None:
     hub = limited(connections=1)
-    hub.connect("a")
-    peer = hub.peer()
-    peer.send(Connect("a", username="person", password=b"guess"))
-    assert peer.got() == [Connack(session_present=False, code=packets.UNAVAILABLE)]
+    client = hub.connect("a")
+    for is_right, code in ((False, packets.BAD_PASSWORD), (True, packets.BAD_CLIENT_ID)):
+        peer = checked(hub, "a")
+        peer.connection.verified(hub.now, is_right=is_right)
+        assert peer.got() == [Connack(session_present=False, code=code)]
+    assert not client.is_closed
 
 
 def test_members_find_a_place_whoever_is_there() -> None:
@@ -192,21 +194,42 @@ def test_those_that_say_nothing_make_room() -> None:
     assert len(lines(hub, Limit.CONNECTIONS)) == 1
 
 
-def test_those_whose_password_is_checked_have_a_place() -> None:
-    """Checks are slow: those who wait for one must not fill what is kept for strangers."""
+def checked(hub: Hub, client_id: str) -> Peer:
+    peer = hub.peer()
+    peer.send(Connect(client_id, username="person", password=b"secret"))
+    return peer
+
+
+def test_those_whose_password_is_checked_take_nobodys_place() -> None:
+    """Whoever knows a name could shut out everybody: checks are slow, and cost him nothing."""
     hub = limited(connections=2)
-    checked = [hub.peer() for _ in range(3)]
-    for number, each in enumerate(checked):
-        each.send(Connect(f"p{number}", username="person", password=b"secret"))
-    assert [each.connection.state for each in checked] == [
-        State.VERIFYING,
-        State.VERIFYING,
-        State.ENDED,
-    ]
-    checked[0].connection.verified(hub.now, is_right=False)
-    again = hub.peer()
-    again.send(Connect("p3", username="person", password=b"secret"))
-    assert again.connection.state is State.VERIFYING
+    guesses = [checked(hub, f"guess{number}") for number in range(CHECKED)]
+    assert all(each.connection.state is State.VERIFYING for each in guesses)
+    assert checked(hub, "beyond").is_closed
+    assert not hub.connect("client").is_closed
+    silent = hub.peer()
+    guesses[0].connection.verified(hub.now, is_right=False)
+    assert checked(hub, "again").connection.state is State.VERIFYING
+    guesses[1].vanish()
+    assert checked(hub, "again").connection.state is State.VERIFYING
+    assert not silent.is_closed
+    assert len(lines(hub, Limit.CONNECTIONS)) == 1
+
+
+def test_a_right_password_opens_no_full_broker() -> None:
+    hub = limited(connections=1)
+    late = checked(hub, "late")
+    hub.connect("client")
+    late.connection.verified(hub.now, is_right=True)
+    assert late.got() == [Connack(session_present=False, code=packets.UNAVAILABLE)]
+
+
+def test_but_it_opens_the_own_place() -> None:
+    hub = limited(connections=1)
+    for _ in range(2):
+        peer = checked(hub, "own")
+        peer.connection.verified(hub.now, is_right=True)
+        assert peer.got() == [Connack(session_present=False, code=packets.ACCEPTED)]
 
 
 # Rates

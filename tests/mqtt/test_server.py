@@ -31,11 +31,12 @@ from broker.protocol.packets import (
 from broker.server.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
 from tests.engines.tools import free_port
+from tests.lan.deadline import SCALE
 from tests.mqtt.tools import settings
 from tests.mqtt.transports import open_streams
 
 T = TypeVar("T")
-DEADLINE = 20.0
+DEADLINE = 20.0 * SCALE
 WILL = Will("will", b"gone", 0, retain=False)
 
 
@@ -266,6 +267,20 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_with_its_will() -> Non
         assert await watcher.read() == Publish("will", b"gone")
         await cancel(flood)
         assert server.router.counters.cut_off == 1
+
+
+@over(Transport)
+async def test_a_packet_larger_than_the_bound_reaches_who_reads() -> None:
+    """Also one that the socket does not take at once."""
+    payload = bytes(4_000_000)
+    limits = Limits(send_buffer=100_000, packet_size=5_000_000, queue_bytes=10_000_000)
+    async with serving(settings(limits=limits)) as (server, port):
+        reader = await Raw.connect(port, "reader")
+        await reader.subscribe("a")
+        writer = await Raw.connect(port, "writer")
+        writer.send(encode(Publish("a", payload)))
+        assert await reader.read() == Publish("a", payload)
+        assert server.router.counters.cut_off == 0
 
 
 async def _flood(port: int, client_id: str = "flood") -> None:

@@ -145,6 +145,14 @@ def test_a_directory_that_is_there_is_closed_to_others(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
+def test_a_directory_of_others_stays_as_it_is(tmp_path: Path) -> None:
+    """Somebody may have written `directory = "/tmp"`; the files alone are ours then."""
+    (tmp_path / "of somebody").touch()
+    tmp_path.chmod(0o1777)
+    Store(tmp_path).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
 def test_what_is_no_log_does_not_matter(tmp_path: Path) -> None:
     filled(tmp_path)
     (tmp_path / "log-copy").write_bytes(b"mine")

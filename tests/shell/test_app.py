@@ -63,7 +63,7 @@ async def refusal(group: Members, name: str = "white") -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     async with alone(tmp_path) as (group, _):
         children = children_of(group.processes["white"].pid)

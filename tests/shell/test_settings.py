@@ -232,6 +232,13 @@ def test_limits_bind_clients_and_not_the_nodes(write_file: WriteFile) -> None:
     assert {each.name for each in settings.roles if each.unlimited} == {MEMBER_ROLE}
 
 
+def test_larger_packets_find_room_to_wait(write_file: WriteFile) -> None:
+    text = "[broker.limits]\npacket_size = 10485760\n"
+    limits = broker_settings(load_settings(write_file(BASE + text)), "white", b"x" * 16, ()).limits
+    assert limits.send_buffer == 10 * Limits().send_buffer
+    assert limits.queue_bytes == 10 * Limits().queue_bytes
+
+
 def test_the_limits_are_those_of_the_broker_where_the_file_says_nothing(
     write_file: WriteFile,
 ) -> None:

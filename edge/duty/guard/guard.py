@@ -11,7 +11,7 @@ from edge.duty.guard.dead_man import Deadline
 from edge.duty.guard.frames import Message
 from edge.duty.guard.loop import Loop
 from edge.duty.guard.probe import Manner
-from edge.duty.guard.processes import Process, Processes, Reports
+from edge.duty.guard.processes import CALLED_OFF, Process, Processes, Reports
 from edge.duty.guard.spawning import Plan
 from edge.duty.guard.watchdog import Watchdog, WatchdogError
 
@@ -164,9 +164,9 @@ class Guard:
 
     def _may_hold(self, message: Message) -> bool:
         if self._why:
-            self._answer(message, "the former duty is still ending")
+            self._withhold(message, "the former duty is still ending")
         elif not self._deadline.is_ahead():
-            self._answer(message, "the lease does not last long enough to hold anything")
+            self._withhold(message, "the lease does not last long enough to hold anything")
         elif why := self._feed_watchdog():
             self._answer(message, why)
         else:
@@ -209,7 +209,7 @@ class Guard:
         for name in names:
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
-                self._answer(waiting, "it was ended before it started")
+                self._withhold(waiting, CALLED_OFF)
 
     def _set_guarded(self, message: Message) -> None:
         """Between the deadline and the agent's life; nothing that is ending changes sides."""
@@ -227,9 +227,12 @@ class Guard:
             news = {"name": each.name, "status": each.status, "by_guard": by_guard}
             self._say(**{"is": "exited", **news})
 
+        def failed(_: Process, why: str) -> None:
+            (self._withhold if why == CALLED_OFF else self._answer)(message, why)
+
         reports = Reports(
             lambda each: self._answer(message, pid=each.pid),
-            lambda _, why: self._answer(message, why),
+            failed,
             exited,
             self.output,
         )
@@ -280,7 +283,8 @@ class Guard:
             self._then.append(then)
         if not self._why:
             self._began_at = now
-        self._why = why
+        if self._why in {"", "asked"}:  # who asks while the lease ends changes nothing
+            self._why = why
         self._pending += 1
         self._end_all(self._guarded(), lambda each: min(now + each.grace, latest))
         self._loop.at(now, self._say_farewell)
@@ -342,6 +346,11 @@ class Guard:
         self._disarm_watchdog()
         outcome = {"is": "failed", "why": why} if why else {"is": "done"}
         self._say(id=message["id"], **outcome, **more)
+
+    def _withhold(self, message: Message, why: str) -> None:
+        """Not for what it asks for, but because the lease is over or it was called off."""
+        self._disarm_watchdog()
+        self._say(**{"is": "withheld", "id": message["id"], "why": why})
 
 
 def _ends_with_agent(process: Process) -> bool:

@@ -7,6 +7,8 @@ from edge.duty.guard import addresses, cgroup, tree
 from edge.duty.guard.small import signal, suppress
 
 POLL_INTERVAL = 0.005
+# Who is just becoming another program has no mark for a moment; who is dying has none any more.
+LOOKS = 2
 
 
 def sweep(group: str, node: str, held: list[tuple[str, str]], *, limit: float = 5.0) -> list[str]:
@@ -18,7 +20,11 @@ def sweep(group: str, node: str, held: list[tuple[str, str]], *, limit: float = 
     parent = cgroup.folder(group, node)
     names: set[str] = set()
     until = time.monotonic() + limit
-    while (found := _kill(parent, f"{group}/{node}/")) and time.monotonic() < until:
+    empty = 0
+    while empty < LOOKS and time.monotonic() < until:
+        found = _kill(parent, f"{group}/{node}/")
+        is_empty = not found and (parent is None or cgroup.is_empty(parent))
+        empty = empty + 1 if is_empty else 0
         names |= found
         time.sleep(POLL_INTERVAL)
     if parent is not None:

@@ -17,6 +17,7 @@ POLL_INTERVAL = 0.01
 # ahead of all ordinary processes, also of a thousand that are dying.
 REST = 3.0
 STRAY = ""
+CALLED_OFF = "it was ended while it started"
 
 
 class Process:
@@ -187,7 +188,7 @@ class Processes:
             process.is_started = True
             reports.started(process)
         else:
-            reports.failed(process, "it was ended while it started")
+            reports.failed(process, CALLED_OFF)
 
     def _exited(self, process: Process, status: int) -> None:
         if process.trouble >= 0:
@@ -232,7 +233,8 @@ class Processes:
             members = self._members(surely_all=True)
             gone = [each for each in gone if not _has_members(each, members)]
         for process in gone:
-            self._forget(process)
+            if self._held.get(process.name) is process:  # whoever waited for one may look, too
+                self._forget(process)
         return bool(gone)
 
     def _come_again(self) -> None:
