@@ -369,7 +369,7 @@ def _has_result(future: asyncio.Future[list[str]] | None) -> bool:
 
 
 async def _end_of(process: asyncio.subprocess.Process) -> int:
-    """Killed only if it lives on without its pipe: kill() asks for the status and may steal it."""
+    """Killed only if it lives on without its pipe."""
     with suppress(TimeoutError):
         async with asyncio.timeout(EXIT_LIMIT):
             return await process.wait()
@@ -378,8 +378,10 @@ async def _end_of(process: asyncio.subprocess.Process) -> int:
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):  # it has ended after all: we were slow, not he
-        process.kill()
+    """If it lives: kill() asks for the status, and takes it from the thread that waits for it."""
+    with suppress(ChildProcessError):  # the thread has it
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            process.kill()
 
 
 def _in_words(error: OSError | RuntimeError) -> str:

@@ -18,9 +18,10 @@ from broker.engines.choice import create_engine
 from broker.engines.engine import Engine
 from broker.engines.mosquitto import find_binary
 from broker.settings import Action, BrokerSettings, EngineName, Listener, Role, Rule
+from tests.lan.deadline import SCALE
 
 # Generous: the machine may be busy. A deadline only ends a test that has failed already.
-DEADLINE = 15.0
+DEADLINE = 15.0 * SCALE
 HOST = "127.0.0.1"
 
 # Workers of one run, and runs of several people, look for ports at the same time.

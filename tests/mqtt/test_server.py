@@ -32,11 +32,12 @@ from broker.protocol.packets import (
 from broker.server.server import UNSENT_SIZE, Server
 from broker.settings import BrokerSettings, Limits, Listener, TlsFiles, Transport, User
 from tests.engines.tools import free_port
+from tests.lan.deadline import SCALE
 from tests.mqtt.tools import settings
 from tests.mqtt.transports import open_streams
 
 T = TypeVar("T")
-DEADLINE = 20.0
+DEADLINE = 20.0 * SCALE
 WILL = Will("will", b"gone", 0, retain=False)
 
 

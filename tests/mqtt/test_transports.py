@@ -17,7 +17,7 @@ from broker.server.server import Server
 from broker.server.tls import Tls
 from broker.settings import BrokerSettings, ClientCertificates, Limits, Transport, User
 from tests.mqtt.certificates import Authority
-from tests.mqtt.test_server import WILL, Raw, over, serving, until
+from tests.mqtt.test_server import DEADLINE, WILL, Raw, over, serving, until
 from tests.mqtt.test_tls import damage
 from tests.mqtt.test_websocket import frame, request
 from tests.mqtt.tools import EVERYTHING, role, settings
@@ -230,7 +230,7 @@ async def test_a_crowd_that_shakes_hands_takes_turns(monkeypatch: pytest.MonkeyP
         loop.call_soon(tick)
 
     monkeypatch.setattr(Tls, "receive", watched)
-    async with serving() as (_, port):
+    async with serving(settings(limits=Limits(connect_timeout=DEADLINE))) as (_, port):
         tick()
         peers = await asyncio.gather(*(Raw.connect(port, f"c{number}") for number in range(50)))
         for each in peers:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-DEADLINE = 30.0
+from tests.lan.deadline import SCALE
+
+DEADLINE = 60.0 * SCALE
 CONNACK = bytes([0x20, 2, 0, 0])
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
