@@ -236,6 +236,23 @@ async def test_a_start_that_is_taken_back_during_a_stop_never_happens() -> None:
         assert len(kept.guard.spawned) == 1
 
 
+async def test_a_start_that_was_taken_back_ends_in_peace_whatever_is_wanted_next() -> None:
+    """Its hook has to be gone before the next one runs it again."""
+    async with keeping(hook=[{"on_hot": ["sleep", "1000"]}]) as kept:
+        kept.guard.gates["end hook.1.on_hot"] = asyncio.Event()
+        kept.keeper.start(7, "failover")
+        await until(lambda: "spawn hook.1.on_hot" in kept.guard.calls)
+        kept.keeper.stop(7)
+        await until(lambda: "end hook.1.on_hot" in kept.guard.calls)
+        kept.keeper.start(8, "failover")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        reports_before = tuple(kept.reports)
+        kept.guard.gates["end hook.1.on_hot"].set()
+        assert reports_before == ()
+        await kept.reported("stopped 7")
+
+
 async def test_a_later_term_replaces_an_earlier_one() -> None:
     async with keeping(process=[process("a")]) as kept:
         await kept.hot()
