@@ -31,15 +31,23 @@ ADDRESS = "10.9.8.7/24"
 OF_DUTY = ("pump", "meter")
 
 
-def duty_in(folder: Path, interface: str) -> Duty:
+def duty_in(folder: Path, interface: str, dice: random.Random) -> Duty:
+    """In some a process has to be killed, or a hook leaves something behind."""
+
     def process(name: str, **more: object) -> dict[str, object]:
         program = ("cat",) if more.get("instance") else ("sleep", "1000")
-        command = ("sh", "-c", ALONE, str(folder / name), *program)
-        limits = {"stop_timeout": STUBBORN, "start_timeout": STUBBORN, "restart_delay": 0.02}
+        command = (*ignoring, "sh", "-c", ALONE, str(folder / name), *program)
+        limits = {
+            "stop_timeout": 0.2 if ignoring else STUBBORN,
+            "start_timeout": STUBBORN,
+            "restart_delay": 0.02,
+        }
         often = {"max_restarts": 1000, "restart_delay_max": 0.02}
         return {"name": name, "command": command, **limits, **often, **more}
 
-    hook = dict.fromkeys(("on_hot", "on_standby", "on_alert", "may_switch"), ("true",))
+    ignoring = dice.choice(((), ("env", "--ignore-signal=TERM")))
+    command = dice.choice((("true",), ("sh", "-c", "sleep 1000 & exit 0")))
+    hook = dict.fromkeys(("on_hot", "on_standby", "on_alert", "may_switch"), command)
     processes = (
         process("pump"),
         process("meter"),
@@ -75,7 +83,7 @@ class DutyStorm:
             self._group, "white", "b1", LEASE, 0.1, held, with_cgroups=with_cgroups
         )
         self._has_address = bool(interface)
-        self._duty = GuardedDuty(duty_in(folder, interface), settings, lambda _: None)
+        self._duty = GuardedDuty(duty_in(folder, interface, dice), settings, lambda _: None)
         self._loop = asyncio.get_running_loop()
         self._term = 0
         self._is_tenant = False  # between a start and its end
