@@ -26,6 +26,7 @@ BOUND = 12.0 * SCALE
 STUBBORN = 300.0
 # One life at a time: the kernel gives the lock to one.
 ALONE = 'exec 9>"$0"; flock -n 9 || { echo twice >> "$0.twice"; exit 1; }; exec "$@"'
+CHECK = {"command": ("true",), "interval": 0.05, "timeout": STUBBORN}
 LOOKS = 50
 ADDRESS = "10.9.8.7/24"
 OF_DUTY = ("pump", "meter")
@@ -50,7 +51,7 @@ def duty_in(folder: Path, interface: str, dice: random.Random) -> Duty:
     hook = dict.fromkeys(("on_hot", "on_standby", "on_alert", "may_switch"), command)
     processes = (
         process("pump"),
-        process("meter"),
+        process("meter", health=dice.choice((None, CHECK))),
         process("warmer", run_on="standby"),
         process("driver", run_on="always", instance=True),
     )
@@ -92,6 +93,7 @@ class DutyStorm:
         self._open: dict[str, float] = {}  # what is waited for, since when
         self._fault_at = 0.0
         self._is_disturbed = False
+        self._is_guard_hit = False
         self._fitness = ""
         self._news = asyncio.Event()
         self._trace: list[str] = []
@@ -104,7 +106,8 @@ class DutyStorm:
         running = [self._loop.create_task(each) for each in (self._duty.run(), self._extend())]
         try:
             await self._storm(steps)
-            await self._end_in_peace()
+            if self._dice.random() < 0.7:
+                await self._end_in_peace()
         finally:
             for each in running:
                 each.cancel()
@@ -118,7 +121,8 @@ class DutyStorm:
 
     async def _storm(self, steps: int) -> None:
         orders = [self._change] * 6 + [self._ask, self._alert, self._say_role]
-        faults = [self._kill_guard, self._freeze_guard, self._kill_process, self._stall]
+        of_guard = [self._kill_guard, self._freeze_guard]
+        faults = [*of_guard, self._kill_process, self._stall, self._stand_still]
         for _ in range(steps):
             await self._gap()
             is_fault = self._has_faults and self._dice.random() < 0.12
@@ -202,6 +206,7 @@ class DutyStorm:
         guard = self._duty._handle.pid
         if guard is not None:
             self._note_fault(f"signal {number} to the guard")
+            self._is_guard_hit = True
             with suppress(ProcessLookupError):
                 os.kill(guard, number)
         return guard
@@ -225,6 +230,11 @@ class DutyStorm:
         self._is_stalled = False
         self._note("end of the stall")
 
+    def _stand_still(self) -> None:
+        """The agent, as a whole."""
+        self._note_fault("stands still")
+        time.sleep(self._dice.random() * 2 * LEASE)
+
     # What must hold
 
     def _tell(self, event: Event) -> None:
@@ -239,8 +249,9 @@ class DutyStorm:
                 self._open.pop(f"judged {term}", None)
             case FitnessChanged(why_not):
                 self._fitness = why_not
-                if why_not and not self._is_disturbed:
-                    self._note_wrong(f"unfit without a fault: {why_not}")
+                is_loss = "guard was lost" in why_not
+                if why_not and (not self._is_disturbed or (is_loss and not self._is_guard_hit)):
+                    self._note_wrong(f"unfit without such a fault: {why_not}")
 
     def _started(self, term: int) -> None:
         is_awaited = self._open.pop(f"start {term}", None) is not None
@@ -293,7 +304,7 @@ class DutyStorm:
         """No fault any more: everything is answered, and the node can be hot again."""
         await self._wait(lambda: not self._open, "answers")
         await self._wait(self._is_calm, "fitness", STAND_BACK_MAX)
-        self._is_disturbed = False
+        self._is_disturbed = self._is_guard_hit = False
         self._note("calm")
 
     def _is_calm(self) -> bool:
