@@ -202,8 +202,8 @@ class Keeper:
             await self._poke.wait()
             self._poke.clear()
             while self._held is not self._wanted:
-                await (self._enter() if self._held is None else self._leave_and_report())
                 self._report_stops()
+                await (self._enter() if self._held is None else self._leave_and_report())
             self._report_stops()
             if self._lost:
                 await self._stop_all()

@@ -286,6 +286,14 @@ async def test_a_stop_of_an_earlier_term_leaves_the_later_one_alone() -> None:
         assert kept.guard.running == ["a"]
 
 
+async def test_a_stop_of_what_never_began_is_answered_before_the_next_term() -> None:
+    async with keeping(process=[process("a")]) as kept:
+        kept.keeper.start(7, "failover")
+        kept.keeper.stop(7, at_once=True)
+        kept.keeper.start(8, "failover")
+        await kept.reported("stopped 7", "started 8")
+
+
 async def test_a_stop_of_the_term_that_is_being_left_waits_for_its_end() -> None:
     async with keeping(process=[process("a")]) as kept:
         await kept.hot(7)
