@@ -79,9 +79,8 @@ class Keeper:
         runner = Runner(guard, self._lives)
         self._hooks = Hooks(duty.hook, guard, runner, identity, self._troubles)
         care = Care(self._tasks, self._troubles)
-        self._staff = make_staff(
-            duty, Means(guard, self._lives, runner, identity, care, changed_at)
-        )
+        means = Means(guard, self._lives, runner, identity, care, changed_at)
+        self._staff = make_staff(duty, means)
         self._situation = Situation(Role.STARTING, 0)
         self._wanted: _Tenure | None = None
         self._held: _Tenure | None = None
@@ -192,8 +191,9 @@ class Keeper:
 
     def _want(self, tenure: _Tenure | None) -> None:
         self._wanted = tenure
-        if self._starting is not None and self._held is not tenure:
-            self._starting.cancel()
+        # Once: a second cancellation would cut short what a start does to end.
+        if (task := self._starting) and self._held is not tenure and not task.cancelling():
+            task.cancel()
         self._poke.set()
 
     async def _work(self) -> None:
@@ -202,8 +202,8 @@ class Keeper:
             await self._poke.wait()
             self._poke.clear()
             while self._held is not self._wanted:
-                await (self._enter() if self._held is None else self._leave_and_report())
                 self._report_stops()
+                await (self._enter() if self._held is None else self._leave_and_report())
             self._report_stops()
             if self._lost:
                 await self._stop_all()

@@ -26,23 +26,31 @@ BOUND = 12.0 * SCALE
 STUBBORN = 300.0
 # One life at a time: the kernel gives the lock to one.
 ALONE = 'exec 9>"$0"; flock -n 9 || { echo twice >> "$0.twice"; exit 1; }; exec "$@"'
-LOOKS = 50
+CHECK = {"command": ("true",), "interval": 0.05, "timeout": STUBBORN}
 ADDRESS = "10.9.8.7/24"
 OF_DUTY = ("pump", "meter")
 
 
-def duty_in(folder: Path, interface: str) -> Duty:
+def duty_in(folder: Path, interface: str, dice: random.Random) -> Duty:
+    """In some a process has to be killed, or a hook leaves something behind."""
+
     def process(name: str, **more: object) -> dict[str, object]:
         program = ("cat",) if more.get("instance") else ("sleep", "1000")
-        command = ("sh", "-c", ALONE, str(folder / name), *program)
-        limits = {"stop_timeout": STUBBORN, "start_timeout": STUBBORN, "restart_delay": 0.02}
+        command = (*ignoring, "sh", "-c", ALONE, str(folder / name), *program)
+        limits = {
+            "stop_timeout": 0.2 if ignoring else STUBBORN,
+            "start_timeout": STUBBORN,
+            "restart_delay": 0.02,
+        }
         often = {"max_restarts": 1000, "restart_delay_max": 0.02}
         return {"name": name, "command": command, **limits, **often, **more}
 
-    hook = dict.fromkeys(("on_hot", "on_standby", "on_alert", "may_switch"), ("true",))
+    ignoring = dice.choice(((), ("env", "--ignore-signal=TERM")))
+    command = dice.choice((("true",), ("sh", "-c", "sleep 1000 & exit 0")))
+    hook = dict.fromkeys(("on_hot", "on_standby", "on_alert", "may_switch"), command)
     processes = (
         process("pump"),
-        process("meter"),
+        process("meter", health=dice.choice((None, CHECK))),
         process("warmer", run_on="standby"),
         process("driver", run_on="always", instance=True),
     )
@@ -75,7 +83,7 @@ class DutyStorm:
             self._group, "white", "b1", LEASE, 0.1, held, with_cgroups=with_cgroups
         )
         self._has_address = bool(interface)
-        self._duty = GuardedDuty(duty_in(folder, interface), settings, lambda _: None)
+        self._duty = GuardedDuty(duty_in(folder, interface, dice), settings, lambda _: None)
         self._loop = asyncio.get_running_loop()
         self._term = 0
         self._is_tenant = False  # between a start and its end
@@ -83,7 +91,9 @@ class DutyStorm:
         self._is_stalled = False
         self._open: dict[str, float] = {}  # what is waited for, since when
         self._fault_at = 0.0
+        self._extended_at = self._loop.time()
         self._is_disturbed = False
+        self._is_guard_hit = False
         self._fitness = ""
         self._news = asyncio.Event()
         self._trace: list[str] = []
@@ -96,7 +106,8 @@ class DutyStorm:
         running = [self._loop.create_task(each) for each in (self._duty.run(), self._extend())]
         try:
             await self._storm(steps)
-            await self._end_in_peace()
+            if self._dice.random() < 0.7:
+                await self._end_in_peace()
         finally:
             for each in running:
                 each.cancel()
@@ -110,7 +121,8 @@ class DutyStorm:
 
     async def _storm(self, steps: int) -> None:
         orders = [self._change] * 6 + [self._ask, self._alert, self._say_role]
-        faults = [self._kill_guard, self._freeze_guard, self._kill_process, self._stall]
+        of_guard = [self._kill_guard, self._freeze_guard]
+        faults = [*of_guard, self._kill_process, self._stall, self._stand_still]
         for _ in range(steps):
             await self._gap()
             is_fault = self._has_faults and self._dice.random() < 0.12
@@ -194,6 +206,7 @@ class DutyStorm:
         guard = self._duty._handle.pid
         if guard is not None:
             self._note_fault(f"signal {number} to the guard")
+            self._is_guard_hit = True
             with suppress(ProcessLookupError):
                 os.kill(guard, number)
         return guard
@@ -217,11 +230,17 @@ class DutyStorm:
         self._is_stalled = False
         self._note("end of the stall")
 
+    def _stand_still(self) -> None:
+        """The agent, as a whole."""
+        self._note_fault("stands still")
+        time.sleep(self._dice.random() * 2 * LEASE)
+
     # What must hold
 
     def _tell(self, event: Event) -> None:
         self._news.set()
         self._note(str(event))
+        self._note_lateness()
         match event:
             case DutyStarted(term):
                 self._started(term)
@@ -231,31 +250,40 @@ class DutyStorm:
                 self._open.pop(f"judged {term}", None)
             case FitnessChanged(why_not):
                 self._fitness = why_not
-                if why_not and not self._is_disturbed:
-                    self._note_wrong(f"unfit without a fault: {why_not}")
+                if why_not:
+                    self._note_wrong_without_fault(f"unfit: {why_not}")
+                if "guard was lost" in why_not and not self._is_guard_hit:
+                    self._note_wrong(why_not)
 
     def _started(self, term: int) -> None:
         is_awaited = self._open.pop(f"start {term}", None) is not None
         if is_awaited and not self._is_disturbed:
             missing = self._missing(term)
-            if missing or (self._has_address and not has_address()):
-                self._note_wrong(f"started {term}, but {missing or ADDRESS} is not there")
+            if self._has_address and not has_address():
+                missing |= {ADDRESS}
+            self._note_lateness()
+            if missing:
+                self._note_wrong_without_fault(f"started {term}, but {missing} is not there")
 
     def _missing(self, term: int) -> set[str]:
         """Looked at again: who is just becoming a program has no environment for a moment."""
         missing = {*OF_DUTY}
-        for _ in range(LOOKS):
+        until = self._loop.time() + LEASE / 4
+        while missing and self._loop.time() < until:
             missing -= {name for name, _, its in self._lives() if its == term}
-            if not missing:
-                break
-            time.sleep(0.01)
+            time.sleep(0.005)
         return missing
+
+    def _note_lateness(self) -> None:
+        """On a machine that is busy with other things the lease may end by itself."""
+        if self._loop.time() > self._extended_at + LEASE / 2:
+            self._note_fault("late")
 
     def _stopped(self, term: int) -> None:
         self._look_for_left(term)
         was_start = self._open.pop(f"start {term}", None) is not None
-        if was_start and not self._is_disturbed:
-            self._note_wrong(f"start {term} failed without a fault")
+        if was_start:
+            self._note_wrong_without_fault(f"start {term} failed")
         for each in [each for each in self._open if each.startswith("stop ")]:
             if int(each.split()[1]) <= term:
                 del self._open[each]
@@ -285,7 +313,7 @@ class DutyStorm:
         """No fault any more: everything is answered, and the node can be hot again."""
         await self._wait(lambda: not self._open, "answers")
         await self._wait(self._is_calm, "fitness", STAND_BACK_MAX)
-        self._is_disturbed = False
+        self._is_disturbed = self._is_guard_hit = False
         self._note("calm")
 
     def _is_calm(self) -> bool:
@@ -325,10 +353,12 @@ class DutyStorm:
 
     async def _extend(self) -> None:
         while True:
+            self._note_lateness()
             self._extend_once()
             await asyncio.sleep(LEASE / 8)
 
     def _extend_once(self) -> None:
+        self._extended_at = self._loop.time()
         if self._is_tenant and not self._is_stalled:
             self._duty.extend(self._term, self._loop.time() + LEASE)
 
@@ -339,6 +369,10 @@ class DutyStorm:
 
     def _note(self, what: str) -> None:
         self._trace.append(f"{self._loop.time():.3f} {what}")
+
+    def _note_wrong_without_fault(self, what: str) -> None:
+        if not self._is_disturbed:
+            self._note_wrong(f"{what}, without a fault")
 
     def _note_wrong(self, what: str) -> None:
         if not self.wrong:

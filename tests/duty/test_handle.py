@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from unittest.mock import AsyncMock
 
 import psutil
 import pytest
@@ -181,21 +182,25 @@ async def test_end_of_what_has_just_been_started_takes_no_grace(handle: Handle) 
             await starting
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)),
+        RuntimeError("can't start new thread"),  # whose end it is to wait for
+    ],
+)
 async def test_guard_that_cannot_be_started_is_said_in_words(
-    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    settings: GuardSettings, heard: Heard, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """An agent whose guard died tries again; a full table of processes is no end of its own."""
     handle = Handle(settings, heard.callbacks())
     with monkeypatch.context() as full:
-        full.setattr(edge.duty.handle, "_start_process", _no_room)
-        with pytest.raises(GuardError, match="cannot be started: Resource temporarily unavailable"):
+        full.setattr(edge.duty.handle, "_start_process", AsyncMock(side_effect=error))
+        words = "Resource temporarily unavailable|can't start new thread"
+        with pytest.raises(GuardError, match=f"cannot be started: ({words})"):
             await handle.start()
     await handle.start()
     await handle.close()
-
-
-async def _no_room() -> asyncio.subprocess.Process:
-    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 @pytest.mark.parametrize("turns", range(5))

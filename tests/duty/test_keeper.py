@@ -238,6 +238,23 @@ async def test_a_start_that_is_taken_back_during_a_stop_never_happens() -> None:
         assert len(kept.guard.spawned) == 1
 
 
+async def test_a_start_that_was_taken_back_ends_in_peace_whatever_is_wanted_next() -> None:
+    """Its hook has to be gone before the next one runs it again."""
+    async with keeping(hook=[{"on_hot": ["sleep", "1000"]}]) as kept:
+        kept.guard.gates["end hook.1.on_hot"] = asyncio.Event()
+        kept.keeper.start(7, "failover")
+        await until(lambda: "spawn hook.1.on_hot" in kept.guard.calls)
+        kept.keeper.stop(7)
+        await until(lambda: "end hook.1.on_hot" in kept.guard.calls)
+        kept.keeper.start(8, "failover")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        reports_before = tuple(kept.reports)
+        kept.guard.gates["end hook.1.on_hot"].set()
+        assert reports_before == ()
+        await kept.reported("stopped 7")
+
+
 async def test_a_later_term_replaces_an_earlier_one() -> None:
     async with keeping(process=[process("a")]) as kept:
         await kept.hot()
@@ -269,6 +286,14 @@ async def test_a_stop_of_an_earlier_term_leaves_the_later_one_alone() -> None:
         kept.keeper.stop(7)
         await kept.reported("stopped 7")
         assert kept.guard.running == ["a"]
+
+
+async def test_a_stop_of_what_never_began_is_answered_before_the_next_term() -> None:
+    async with keeping(process=[process("a")]) as kept:
+        kept.keeper.start(7, "failover")
+        kept.keeper.stop(7, at_once=True)
+        kept.keeper.start(8, "failover")
+        await kept.reported("stopped 7", "started 8")
 
 
 async def test_a_stop_of_the_term_that_is_being_left_waits_for_its_end() -> None:
