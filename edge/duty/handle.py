@@ -8,8 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Any
 from edge.duty import users
 from edge.duty.guard import frames, leftovers
 from edge.duty.ports import Exit, GuardCallbacks, GuardError, Spawn, WithheldError
+from edge.duty.tasks import in_own_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 # Isolated and without site-packages: what it does not import costs no memory and breaks nothing.
@@ -156,14 +156,14 @@ class Handle:
         self._send({"do": "announce"})
 
     async def spawn(self, process: Spawn) -> int:
-        entry = users.user(process.user)
+        user = await users.look_up(process.user)
         answer = await self._ask(
             "spawn",
             name=process.name,
             argv=process.argv,
-            env=users.at_home(entry) | dict(process.env),
+            env={**(user.env if user else {}), **process.env},
             cwd=process.cwd,
-            user=entry and (entry.pw_uid, entry.pw_gid, users.groups(entry)),
+            user=user and (user.uid, user.gid, user.groups),
             guarded=process.guarded,
             grace=process.grace,
             stdin=process.keeps_stdin,
@@ -321,7 +321,7 @@ class Handle:
         settings = self._settings
         sweep = partial(leftovers.sweep, settings.group, settings.node, list(settings.addresses))
         try:
-            found = await _in_a_thread_of_its_own(sweep)
+            found = await in_own_thread(sweep)  # the agent has a lease to give up meanwhile
         except OSError as error:
             log.error("What the guard held cannot be swept: %s", error)  # noqa: TRY400 - one line
             return
@@ -332,18 +332,6 @@ class Handle:
         for answer in [*self._answers.values(), self._ready]:
             if answer is not None and not answer.done():
                 answer.set_exception(error)
-
-
-async def _in_a_thread_of_its_own(sweep: Callable[[], list[str]]) -> list[str]:
-    """The agent has a lease to give up meanwhile, and the loop's threads may all be waiting for a
-    name service, for health checks. Where there is no room for another thread, the agent waits."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="sweep")
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, sweep)
-    except RuntimeError:
-        return sweep()
-    finally:
-        thread.shutdown(wait=False)
 
 
 async def _start_process() -> asyncio.subprocess.Process:

@@ -1,8 +1,11 @@
 """Tasks that belong to the keeper: named, held, and never failing in silence."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 class Tasks:
@@ -52,3 +55,16 @@ async def all_of(*works: Coroutine[Any, Any, None]) -> None:
     for outcome in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+async def in_own_thread(work: Callable[[], Answer]) -> Answer:
+    """The loop's own threads may all be waiting for a name service, for health checks. Where there
+    is no room for another thread, the loop waits."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        future = asyncio.get_running_loop().run_in_executor(thread, work)
+    except RuntimeError:
+        return work()
+    finally:
+        thread.shutdown(wait=False)
+    return await future

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import os
+import pwd
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -228,6 +230,25 @@ async def test_open_request_fails_when_the_guard_dies(handle: Handle, heard: Hea
     with pytest.raises(GuardError, match="the guard is gone"):
         await ending
     await heard.until(heard.lost)
+
+
+async def test_a_directory_service_that_does_not_answer_holds_up_one_process(
+    handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def get(name: str) -> pwd.struct_passwd:
+        assert answers.wait(20 * SCALE)
+        raise KeyError(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", get)
+    hot(handle)
+    starting = asyncio.create_task(handle.spawn(Spawn("a", ("true",), user="operator")))
+    await handle.spawn(Spawn("b", ("true",)))
+    assert not starting.done()
+    answers.set()
+    with pytest.raises(GuardError, match="there is no user operator"):
+        await starting
 
 
 async def test_end_of_what_does_not_run_is_no_error(handle: Handle) -> None:
