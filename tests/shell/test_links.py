@@ -14,7 +14,16 @@ from edge.adapters.links import Handlers, LinkOptions, MqttLink
 from edge.adapters.mqtt import Endpoint
 from edge.core.model import Link
 from edge.ports import Message
-from tests.shell.raw_broker import CONNACK, Script, packet, publish, raw_broker, suback, until
+from tests.shell.raw_broker import (
+    CONNACK,
+    DEADLINE,
+    Script,
+    packet,
+    publish,
+    raw_broker,
+    suback,
+    until,
+)
 
 SILENCE = 0.4
 
@@ -43,7 +52,8 @@ class Heard:
 @asynccontextmanager
 async def link_to(port: int, host: str = "127.0.0.1") -> AsyncIterator[tuple[MqttLink, Heard]]:
     heard, numbers = Heard(), itertools.count(1)
-    options = LinkOptions("test", (("edge/RPI/lease",), ("edge/RPI/request/+",)), 5, SILENCE)
+    filters = ("edge/RPI/lease",), ("edge/RPI/request/+",)
+    options = LinkOptions("test", filters, 5, SILENCE, connect_timeout=DEADLINE)
     link = MqttLink(
         link=Link("white"),
         endpoint=Endpoint(host, port),
