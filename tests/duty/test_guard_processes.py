@@ -176,11 +176,33 @@ TAKES_ITS_TIME = "trap 'sleep 2.5; exit 7' TERM; echo up; while :; do sleep 1000
 
 def test_orderly_end_may_take_longer_than_a_lease(held: Agent) -> None:
     """The lease is renewed meanwhile, so there is time for what must be written to a disk."""
-    held.spawn("database", "sh", "-c", TAKES_ITS_TIME)
-    held.wait(lambda news: news.get("line") == "up", "it is up")
+    pid = held.spawn("database", "sh", "-c", TAKES_ITS_TIME)
+    # The fork of a shell swallows a SIGTERM until it is a program, and nobody would end it then.
+    wait_until(lambda: [each.name() for each in psutil.Process(pid).children()] == ["sleep"], "up")
     held.order("end", name="database", grace=60.0)
     exit_news = held.wait(lambda news: news.get("exited") == "database", "its end")
     assert exit_news["status"] == 7
+
+
+def test_what_is_started_during_the_end_and_left_behind_hears_of_it(held: Agent) -> None:
+    """It was not there yet when all were told, and nobody is left to tell it."""
+    leaves_one = "trap 'sleep 1000 & sleep 0.3; exit' TERM; echo up; while :; do sleep 0.01; done"
+    held.spawn("database", "sh", "-c", leaves_one)
+    held.wait(lambda news: news.get("line") == "up", "it is up")
+    held.order("end", name="database", grace=1000.0)
+    assert not below(held)
+
+
+def test_who_still_ends_in_order_is_told_once(held: Agent, tmp_path: Path) -> None:
+    """Although the one that started it has left it behind."""
+    done = tmp_path / "done"
+    saves = (
+        f"trap 'sleep 0.5; echo saved >> {done}; exit' TERM; echo up; while :; do sleep 0.01; done"
+    )
+    held.spawn("database", "sh", "-c", f"trap 'exit' TERM; sh -c \"{saves}\" & wait")
+    held.wait(lambda news: news.get("line") == "up", "it is up")
+    held.order("end", name="database", grace=1000.0)
+    assert done.read_text() == "saved\n"
 
 
 def test_orderly_end_is_cut_short_when_the_lease_ends(held: Agent) -> None:
