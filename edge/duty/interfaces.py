@@ -42,7 +42,11 @@ class Interfaces:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _look(self, name: str, now: float) -> None:
-        problem, source = problem_of(name, needs_six=self._needs_six[name]), f"interface {name}"
+        source = f"interface {name}"
+        try:
+            problem = problem_of(name, needs_six=self._needs_six[name])
+        except OSError:  # too many open files, say: that tells nothing about the interface
+            return
         if not problem:
             self._well_at[name] = now
             self._troubles.clear(source)
@@ -55,7 +59,7 @@ def needs_six(plan: DutyAddress) -> bool:
 
 
 def problem_of(name: str, *, needs_six: bool) -> str:
-    """Why an address on it would be of no use, or nothing."""
+    """Why an address on it would be of no use, or nothing. OSError if it cannot be found out."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
             answer = fcntl.ioctl(asking, SIOCGIFFLAGS, REQUEST.pack(name.encode()[:15], 0))
@@ -73,5 +77,5 @@ def _has_six(name: str) -> bool:
     """Without it the kernel has no such folder; with an MTU below 1280 neither."""
     try:
         return Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").read_text().strip() == "0"
-    except OSError:
+    except FileNotFoundError:
         return False

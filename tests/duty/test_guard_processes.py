@@ -187,6 +187,27 @@ def test_orderly_end_may_take_longer_than_a_lease(held: Agent) -> None:
     assert exit_news["status"] == 7
 
 
+def test_what_is_started_during_the_end_and_left_behind_hears_of_it(held: Agent) -> None:
+    """It was not there yet when all were told, and nobody is left to tell it."""
+    leaves_one = "trap 'sleep 1000 & sleep 0.3; exit' TERM; echo up; while :; do sleep 0.01; done"
+    held.spawn("database", "sh", "-c", leaves_one)
+    held.wait(lambda news: news.get("line") == "up", "it is up")
+    held.order("end", name="database", grace=1000.0)
+    assert not below(held)
+
+
+def test_who_still_ends_in_order_is_told_once(held: Agent, tmp_path: Path) -> None:
+    """Although the one that started it has left it behind."""
+    done = tmp_path / "done"
+    saves = (
+        f"trap 'sleep 0.5; echo saved >> {done}; exit' TERM; echo up; while :; do sleep 0.01; done"
+    )
+    held.spawn("database", "sh", "-c", f"trap 'exit' TERM; sh -c \"{saves}\" & wait")
+    held.wait(lambda news: news.get("line") == "up", "it is up")
+    held.order("end", name="database", grace=1000.0)
+    assert done.read_text() == "saved\n"
+
+
 def test_orderly_end_is_cut_short_when_the_lease_ends(held: Agent) -> None:
     pid = start(held, "stubborn", STUBBORN["ignores SIGTERM"])
     held.send("end", name="stubborn", grace=1000.0)

@@ -1,10 +1,16 @@
 """What the kernel says of an interface; cables are pulled in tests/lan/test_duty_address.py."""
 
+import asyncio
 import secrets
 
 import pytest
 
-from edge.duty.interfaces import problem_of
+from edge.duty import interfaces
+from edge.duty.interfaces import Interfaces, problem_of
+from edge.duty.tasks import cancel
+from edge.duty.troubles import Troubles
+from edge.settings.duty import DutyAddress
+from tests.duty.keeping import until
 from tests.lan.deadline import wait_until
 from tests.lan.namespaces import Namespace, missing_requirement, run, unique_name
 
@@ -63,3 +69,26 @@ def test_an_interface_without_ipv6_is_of_no_use_for_such_an_address(machine: Nam
         wait_for(machine, "has IPv6 switched off", needs_six=True)
     finally:
         machine.delete()
+
+
+async def test_a_look_that_cannot_be_made_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file can be opened any more, say; nobody hands over for that, and the looks go on."""
+    looks: list[str] = []
+
+    def look(name: str, *, needs_six: bool) -> str:
+        assert not needs_six
+        looks.append(name)
+        if len(looks) < 4:
+            raise OSError(24, "Too many open files")
+        return "is not there"
+
+    monkeypatch.setattr(interfaces, "problem_of", look)
+    monkeypatch.setattr(interfaces, "LOOK_INTERVAL", 0.0)
+    told: list[tuple[int, str]] = []
+    troubles = Troubles(lambda why: told.append((len(looks), why)), lambda *_: None)
+    plan = DutyAddress(address="192.0.2.1/24", interface="one")
+    watching = asyncio.create_task(Interfaces((plan,), 0.0, troubles).watch())
+    await until(lambda: bool(told))
+    await cancel(watching)
+    assert told[0][0] > 4
+    assert "one is not there" in told[0][1]

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.duty.stage import is_gone
+from tests.duty.stage import is_gone, unique_group
 from tests.shell.raw_broker import until
 from tests.shell.running import ALONE, Members, members
 
@@ -85,7 +85,8 @@ def node(
     folder: Path, mode: str, device: Path, monkeypatch: pytest.MonkeyPatch, driver: str
 ) -> Iterator[Members]:
     head = f'watchdog = "{mode}"\nwatchdog_device = "{device}"\n'
-    text = head + ALONE + DUTY.replace("{device}", str(device))
+    alone = ALONE.replace('"RPI"', f'"{unique_group()}"')  # one guard for a group's node
+    text = head + alone + DUTY.replace("{device}", str(device))
     monkeypatch.setenv("LD_PRELOAD", driver)
     with members(folder, text) as group:
         group.start("white")

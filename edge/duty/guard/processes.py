@@ -39,6 +39,7 @@ class Process:
         "status",
         "stdin",
         "thens",
+        "told",
         "trouble",
     )
 
@@ -60,6 +61,7 @@ class Process:
         self.stdin = -1
         self.trouble = -1
         self.thens: list[Callable[[], None]] = []
+        self.told: set[int] = set()  # who was there when it was ended in order
 
 
 class Reports:
@@ -129,6 +131,8 @@ class Processes:
 
     def end(self, process: Process, kill_at: float, then: Callable[[], None]) -> None:
         """SIGTERM to all of it now, SIGKILL at the instant; `then` once nothing is left."""
+        if process.kill_at is None and kill_at > time.monotonic():
+            process.told = set(self._pids(process))
         process.thens.append(then)
         self.end_all([process], lambda _: kill_at)
 
@@ -168,6 +172,16 @@ class Processes:
             _send(pid, signal.SIGKILL)
         return bool(strays)
 
+    def _pids(self, process: Process) -> Iterable[int]:
+        return _pids(process, self._members() if process.cgroup is None else {})
+
+    def _tell_orphans(self, process: Process) -> None:
+        """Who was started after the SIGTERM and left behind has not heard it, and nobody else
+        will tell him. Those who still end in order, and what they start, are left in peace."""
+        for pid in self._pids(process):
+            if pid not in process.told and tree.parent_of(pid) == os.getpid():
+                _send(pid, signal.SIGTERM)
+
     def _close_stdin(self, process: Process) -> None:
         if process.stdin >= 0:
             os.close(process.stdin)
@@ -198,6 +212,8 @@ class Processes:
         process.status = status
         if process.is_started and process.output is not None:
             process.output.drain()
+        if process.told:
+            self._tell_orphans(process)
         if process.is_started:
             self._reports[process.name].exited(process)
 

@@ -86,6 +86,11 @@ def mark_of(pid: int) -> str:
     return rest.partition(b"\0")[0].decode(errors="replace")
 
 
+def parent_of(pid: int) -> int:
+    entry = _entry(pid)
+    return 0 if entry is None else entry.parent
+
+
 def marked(start: str) -> list[int]:
     """Every process whose mark begins so, but for ourselves and those whom we descend from."""
     all_of_them = everybody()
