@@ -7,8 +7,11 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hears_ctrl_c() -> Iterator[None]:
-    """A shell's background job ignores SIGINT, and what the tests start would inherit that."""
+def _hears_signals() -> Iterator[None]:
+    """A shell's background job ignores SIGINT, what `nohup` starts SIGHUP, and what the tests start
+    would inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before_hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, before_hangup)

@@ -11,6 +11,7 @@ import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from broker.errors import EngineError
 
@@ -185,7 +186,10 @@ async def _write_line(process: Process, line: str) -> None:
         process.stdin.write(line.encode() + b"\n")
         await process.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        return  # it ended before it read: the exit status says more than we could
+        # It ended before it read: the exit status says more than we could. Asked for once more, as
+        # asyncio of Python 3.11.2 (Debian 12) calls an error that nobody asks for one of ours.
+        with suppress(OSError):
+            await process.stdin.wait_closed()
 
 
 async def _each_line(stream: asyncio.StreamReader, handle: Callable[[str], None]) -> None:

@@ -86,7 +86,16 @@ def _explained(group: BaseExceptionGroup[BaseException]) -> BaseException:
             return error
         if isinstance(error, EngineError):
             return OperatorError(str(error))
+        if isinstance(error, BrokenPipeError):
+            return _named(error)
     return leaves[0] if len(leaves) == 1 else group
+
+
+def _named(error: BrokenPipeError) -> RuntimeError:
+    """Click takes this one for the end of our own standard output, and says nothing at all."""
+    named = RuntimeError(f"{type(error).__name__}: {error}")
+    named.__cause__ = error
+    return named
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -306,6 +306,7 @@ class Handle:
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
+        await _forget_input(process)
         status = await _end_of(process)
         was_ready = _has_result(self._ready)
         is_lost = was_ready and not self._is_closing
@@ -354,6 +355,16 @@ def _has_result(future: asyncio.Future[list[str]] | None) -> bool:
         and not future.cancelled()
         and future.exception() is None
     )
+
+
+async def _forget_input(process: asyncio.subprocess.Process) -> None:
+    """What was written to somebody dead is an error that asyncio of Python 3.11.2 (Debian 12) hands
+    to the loop's exception handler if nobody asks for it; and that one ends the node."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(EXIT_LIMIT):
+            await asyncio.shield(process.stdin.wait_closed())
 
 
 async def _end_of(process: asyncio.subprocess.Process) -> int:

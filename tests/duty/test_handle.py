@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import pwd
 import signal
@@ -217,6 +218,29 @@ async def test_end_heard_together_with_the_end_of_patience(turns: int) -> None:
         await asyncio.sleep(0)
     time.sleep(2 * EXIT_LIMIT)  # noqa: ASYNC251 - the stall itself
     assert await ending == -signal.SIGKILL
+
+
+async def test_orders_to_a_dead_guard_are_no_fault_of_ours(
+    settings: GuardSettings, heard: Heard
+) -> None:
+    """Whatever comes to the loop's exception handler ends the node."""
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: faults.append(context))
+    handle = Handle(settings, heard.callbacks())
+    await handle.start()
+    assert handle.pid is not None
+    os.kill(handle.pid, signal.SIGKILL)
+    pid = handle.pid
+    wait_until(lambda: is_gone(pid), "it is dead, and we have not heard of it")
+    for number in range(8):
+        handle.say("nobody", str(number))
+    await heard.until(heard.lost)
+    await handle.close()
+    del handle
+    await asyncio.sleep(0)  # the last callback is over
+    gc.collect()
+    assert faults == []
 
 
 async def test_open_request_fails_when_the_guard_dies(handle: Handle, heard: Heard) -> None:

@@ -210,7 +210,8 @@ class Group:
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
         """Wait for a condition; a member that ended by itself ends the wait as well."""
         wait_until(lambda: condition() or not self.all_running(), what, timeout, self.explain)
-        assert self.all_running(), f"a member ended by itself\n{self.explain()}"
+        ended = {name: each.popen.poll() for name, each in self.processes.items()}
+        assert self.all_running(), f"a member ended by itself: {ended}\n{self.explain()}"
 
     def events(self, kind: str, via: str | None = None) -> list[Event]:
         """The events of one kind, at one broker or at all."""

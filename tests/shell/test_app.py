@@ -63,6 +63,24 @@ async def refusal(group: Members, name: str = "white") -> str:
     return lines[0]
 
 
+BROKEN = """
+import edge.agent
+from edge.cli import main
+def broken(state, event, now, jitter):
+    raise BrokenPipeError(32, "Broken pipe")
+edge.agent.step = broken
+main()
+"""
+
+
+async def test_a_broken_pipe_inside_is_no_silent_end(tmp_path: Path) -> None:
+    """Who parses the command line takes that error for the end of our own standard output."""
+    with members(tmp_path, ALONE) as group:
+        group.start("white", program=("-c", BROKEN))
+        assert await group.end_of("white") == 1
+        assert "internal error, RuntimeError: BrokenPipeError" in group.log("white")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     async with alone(tmp_path) as (group, _):
