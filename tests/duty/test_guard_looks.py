@@ -83,9 +83,10 @@ def test_an_end_that_is_heard_of_waits_for_the_rest(
 
 
 def test_who_is_due_is_killed_in_time(make_family: Callable[[float], Family]) -> None:
+    """Whom to tell is looked up, who has left the session, and who is there: three looks."""
     family = make_family(0.1)
-    end(family, after=0.35)
-    assert family.next_look_in() == pytest.approx(0.35 - 2 * 0.1)
+    end(family, after=0.45)
+    assert family.next_look_in() == pytest.approx(0.45 - 3 * 0.1)
 
 
 def test_another_end_is_begun_at_once(make_family: Callable[[float], Family]) -> None:
