@@ -310,15 +310,19 @@ class _Node:
         loop.add_signal_handler(signal.SIGUSR1, parts.recorder.save, "asked")
 
     async def _say_good_bye(self, parts: _Parts) -> None:
-        """Our own broker ends next: wait until it has passed the good-bye on."""
+        """Our own broker ends next: wait until it has passed the good-bye on. And until the others
+        have taken what came last, the release: Mosquitto may leave unread what it has of a
+        connection that is closed."""
         parts.board.say_good_bye()
-        own = parts.links[Link(self._name)]
-        if own.is_subscribed:
-            passed_on = asyncio.Event()
-            own.ask_again(self._topics.lease, passed_on.set)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(GOOD_BYE_TIMEOUT):
-                    await passed_on.wait()
+        taken: list[asyncio.Event] = []
+        for path in parts.links.values():
+            if path.is_subscribed:
+                taken.append(asyncio.Event())
+                path.ask_again(self._topics.lease, taken[-1].set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOOD_BYE_TIMEOUT):
+                for each in taken:
+                    await each.wait()
         for link in parts.all_links:
             link.close()
 

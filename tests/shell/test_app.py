@@ -4,16 +4,19 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from broker.protocol.codec import encode
 from broker.protocol.packets import Connect, Publish, Subscribe
 from broker.settings import TlsFiles, Transport
+from edge.app.node import _Node
+from edge.wire import Topics
 from tests.engines.tools import free_port
 from tests.mqtt.certificates import Authority
 from tests.mqtt.transports import open_streams
@@ -61,6 +64,40 @@ async def refusal(group: Members, name: str = "white") -> str:
     assert len(lines) == 1, lines
     assert lines[0].startswith("edge: ")
     return lines[0]
+
+
+class SlowPath:
+    """A way to a broker that takes its time."""
+
+    def __init__(self) -> None:
+        self.is_subscribed = True
+        self.is_closed = False
+        self.take: Callable[[], None] | None = None
+
+    def ask_again(self, _topic_filter: str, then: Callable[[], None]) -> None:
+        self.take = then
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_no_connection_is_closed_before_every_broker_has_taken_what_came_last() -> None:
+    """Else a release can be lost, and the next node waits as if this one had died."""
+    paths = [SlowPath(), SlowPath(), SlowPath()]
+    parts = SimpleNamespace(
+        board=SimpleNamespace(say_good_bye=lambda: None),
+        links=dict(enumerate(paths)),
+        all_links=tuple(paths),
+    )
+    node = SimpleNamespace(_topics=Topics("RPI"))
+    leaving = asyncio.create_task(_Node._say_good_bye(node, parts))  # type: ignore[arg-type]
+    for path in paths:
+        await until(lambda path=path: path.take is not None)  # type: ignore[misc]
+        assert not any(each.is_closed for each in paths)
+        assert path.take is not None
+        path.take()
+    await leaving
+    assert all(each.is_closed for each in paths)
 
 
 BROKEN = """
