@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,30 +91,30 @@ async def serves(port: int, clients: int) -> None:
     await Raw.close_all()
 
 
-async def test_a_full_disk_behind_the_log_ends_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    full = os.open("/dev/full", os.O_WRONLY)
-    with broker(sample_file(tmp_path, port), full) as process:
-        await serves(port, 2)
-        assert process.poll() is None
-    os.close(full)
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
 
 
-async def test_a_reader_that_has_gone_ends_nothing(tmp_path: Path) -> None:
-    port = free_port()
+def gone_reader() -> int:
     ours, theirs = os.pipe()
     os.close(ours)
-    with broker(sample_file(tmp_path, port), theirs) as process:
-        await serves(port, 2)
-        assert process.poll() is None
-    os.close(theirs)
+    return theirs
 
 
-async def test_no_standard_error_ends_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    with broker(sample_file(tmp_path, port), None) as process:
+def nothing() -> None:
+    """The process begins without a standard error."""
+
+
+@pytest.mark.parametrize("make_stderr", [full_disk, gone_reader, nothing])
+async def test_a_log_that_nobody_takes_ends_nothing(
+    tmp_path: Path, make_stderr: Callable[[], int | None]
+) -> None:
+    port, stderr = free_port(), make_stderr()
+    with broker(sample_file(tmp_path, port), stderr) as process:
         await serves(port, 2)
         assert process.poll() is None
+    if stderr is not None:
+        os.close(stderr)
 
 
 async def test_a_reader_that_stalls_stops_nobody(tmp_path: Path) -> None:
